@@ -1,0 +1,279 @@
+"""One UDP socket of the media port: drains it in bursts, answers from the address that was asked, sends with UDP_SEGMENT.
+
+Never looks inside packets beyond their first byte. Invariant: what can't be sent now waits in a queue of
+`SEND_QUEUE_MAX`, then it is dropped; nothing ever blocks.
+
+Sources: RFC 7983 (first byte), `facts.md` (rules of UDP_SEGMENT), udp(7), ip(7), ipv6(7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections import Counter, deque
+from collections.abc import Callable
+from ipaddress import ip_address
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from media.port import Endpoint
+
+DRAIN_MAX = 64
+DATAGRAM_BYTES_MAX = 2048
+SEND_QUEUE_MAX = 512
+SOCKET_BUFFER_BYTES = 4 << 20
+MTU_RETRY_S = 30.0
+SHORTEST_MEDIA = 12
+
+IP_PKTINFO = 8
+IPV6_RECVPKTINFO = 49
+IPV6_PKTINFO = 50
+SOL_UDP = 17
+UDP_SEGMENT = 103
+SO_RCVBUFFORCE = 33
+SO_SNDBUFFORCE = 32
+PKTINFO = Struct("=i4s4s")
+PKTINFO6 = Struct("=16si")
+SEGMENT = Struct("=H")
+NO_GSO_ERRORS = frozenset((errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP))
+
+Address = tuple[Any, ...]
+"""A remote address as a key: what the socket gives for UDP (2 fields over IPv4, 4 over IPv6); ("tcp", host, port)."""
+Ancillary = list[tuple[int, int, bytes]]
+
+
+class Line(Protocol):
+    """What packets leave by: a UDP socket or a TCP connection. Neither method ever blocks."""
+
+    def send(self, data: bytes | memoryview, destination: Destination) -> None: ...
+
+    def send_burst(self, data: memoryview, segment_bytes: int, count: int, destination: Destination) -> None: ...
+
+    def idle(self) -> bool: ...
+
+    def release(self) -> None: ...
+
+
+class Destination:
+    """Where a peer's packets go: the line, the address, and as control message the local address that was asked.
+
+    `choked`: the line was too slow for the video and some was dropped; video goes on at the next key frame only.
+    `generation` is the ICE generation whose check opened it last, `checked_at_s` when that was.
+    """
+
+    __slots__ = ("address", "ancillary", "checked_at_s", "choked", "generation", "line", "whole_until_s")
+
+    def __init__(self, line: Line, address: Address, ancillary: Ancillary | None = None) -> None:
+        self.line = line
+        self.address = address
+        self.ancillary: Ancillary = ancillary or []
+        self.whole_until_s = 0.0  # until then packet by packet: a segment was over the path MTU
+        self.choked = False
+        self.generation = 0
+        self.checked_at_s = 0.0
+
+    def resumes(self, key: bool) -> bool:
+        """Whether a choked destination takes video again: from a key frame on, once what waited has left."""
+        if key and self.line.idle():
+            self.choked = False
+        return not self.choked
+
+
+class Datagrams:
+    """One UDP socket. `other` takes every packet that isn't media from an open address; `flush` ends each drain."""
+
+    def __init__(
+        self,
+        family: socket.AddressFamily,
+        *,
+        by_address: dict[Address, Endpoint],
+        other: Callable[[bytes, Ancillary, Address, Line, float], None],
+        flush: Callable[[float], None],
+        now: Callable[[], float],
+        counters: Counter[str],
+        dropped: Counter[str],
+    ) -> None:
+        self.gso = True
+        self.queue: deque[tuple[bytes, Ancillary, Address]] = deque()
+        self.family = family
+        self._by_address = by_address
+        self._other = other
+        self._flush = flush
+        self._now = now
+        self._counters = counters
+        self._dropped = dropped
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+
+    def bind(self, bind: str, number: int) -> int:
+        """Bind to `number` (0: any) of address `bind` and give the number; raises OSError."""
+        sock = self._socket
+        sock.setblocking(False)
+        if self.family is socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+        for forced, plain in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, forced, SOCKET_BUFFER_BYTES)
+            except OSError:  # only root may go past net.core.[rw]mem_max
+                sock.setsockopt(socket.SOL_SOCKET, plain, SOCKET_BUFFER_BYTES)
+        sock.bind((bind, number))
+        return int(sock.getsockname()[1])
+
+    def listen(self) -> None:
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._readable)
+
+    def close(self) -> None:
+        if self._socket.fileno() >= 0:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._socket.fileno())
+            loop.remove_writer(self._socket.fileno())
+            self._socket.close()
+
+    # -- in --
+
+    def _readable(self) -> None:
+        receive = self._socket.recvmsg
+        by_address = self._by_address
+        now = self._now()
+        packets = octets = 0
+        for _ in range(DRAIN_MAX):
+            try:
+                data, ancillary, _flags, address = receive(DATAGRAM_BYTES_MAX, 64)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:  # an ICMP error of an earlier send (ECONNREFUSED): nothing was received
+                self._dropped[f"receive {errno.errorcode.get(error.errno or 0, '?')}"] += 1
+                continue
+            packets += 1
+            octets += len(data)
+            first = data[0] if data else 255
+            if 128 <= first <= 191 and len(data) >= SHORTEST_MEDIA:
+                endpoint = by_address.get(address)
+                if endpoint is not None:
+                    endpoint.media_received(data, address, now)
+                    continue
+            self._other(data, ancillary, address, self, now)
+        self._counters["rx_packets"] += packets
+        self._counters["rx_bytes"] += octets
+        self._flush(now)
+
+    # -- out --
+
+    def send(self, data: bytes | memoryview, destination: Destination) -> None:
+        """Send one datagram; on a full socket it waits in a queue of `SEND_QUEUE_MAX`, then it is dropped."""
+        if self.queue:
+            self._enqueue(bytes(data), destination.ancillary, destination.address)
+            return
+        try:
+            self._socket.sendmsg((data,), destination.ancillary, 0, destination.address)
+        except BlockingIOError:
+            self._enqueue(bytes(data), destination.ancillary, destination.address)
+        except OSError as error:  # unreachable, vanished interface: as good as lost on the way
+            self._dropped[f"send {errno.errorcode.get(error.errno or 0, '?')}"] += 1
+
+    def send_burst(self, data: memoryview, segment_bytes: int, count: int, destination: Destination) -> None:
+        """Send `data`, `count` packets of `segment_bytes` (the last may be shorter), in one call where possible."""
+        if count == 1:
+            self.send(data, destination)
+            return
+        if not self.gso or destination.whole_until_s:
+            self._send_each(data, segment_bytes, destination)
+            return
+        ancillary = [*destination.ancillary, (SOL_UDP, UDP_SEGMENT, SEGMENT.pack(segment_bytes))]
+        if self.queue:
+            self._enqueue(bytes(data), ancillary, destination.address)
+            return
+        try:
+            self._socket.sendmsg((data,), ancillary, 0, destination.address)
+        except BlockingIOError:
+            self._enqueue(bytes(data), ancillary, destination.address)
+        except OSError as error:
+            if error.errno == errno.EMSGSIZE:
+                destination.whole_until_s = self._now() + MTU_RETRY_S
+            elif error.errno in NO_GSO_ERRORS:
+                self.gso = False
+            else:
+                self._dropped[f"send {errno.errorcode.get(error.errno or 0, '?')}"] += count
+                return
+            self._send_each(data, segment_bytes, destination)
+
+    def idle(self) -> bool:
+        return not self.queue
+
+    def release(self) -> None:
+        """A peer no longer uses this line: the socket serves all of them."""
+
+    def _send_each(self, data: memoryview, segment_bytes: int, destination: Destination) -> None:
+        if destination.whole_until_s and self._now() > destination.whole_until_s:
+            destination.whole_until_s = 0.0
+        for at in range(0, len(data), segment_bytes):
+            self.send(data[at : at + segment_bytes], destination)
+
+    def _enqueue(self, data: bytes, ancillary: Ancillary, address: Address) -> None:
+        if len(self.queue) >= SEND_QUEUE_MAX:
+            self._dropped["send queue full"] += 1
+            return
+        if not self.queue:
+            asyncio.get_running_loop().add_writer(self._socket.fileno(), self._writable)
+        self.queue.append((data, ancillary, address))
+
+    def _writable(self) -> None:
+        while self.queue:
+            data, ancillary, address = self.queue[0]
+            try:
+                self._socket.sendmsg((data,), ancillary, 0, address)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._dropped[f"send {errno.errorcode.get(error.errno or 0, '?')}"] += 1
+            self.queue.popleft()
+        asyncio.get_running_loop().remove_writer(self._socket.fileno())
+
+
+def answering(ancillary: Ancillary) -> Ancillary:
+    """The control message that makes an answer leave from the address a datagram was sent to; [] if it isn't known."""
+    for level, kind, data in ancillary:
+        if level == socket.IPPROTO_IP and kind == IP_PKTINFO and len(data) >= PKTINFO.size:
+            local = bytes(PKTINFO.unpack_from(data)[1])  # ipi_spec_dst
+            return [(socket.IPPROTO_IP, IP_PKTINFO, PKTINFO.pack(0, local, bytes(4)))]
+        if level == socket.IPPROTO_IPV6 and kind == IPV6_PKTINFO and len(data) >= PKTINFO6.size:
+            local, interface = PKTINFO6.unpack_from(data)
+            link = local[:1] == b"\xfe" and local[1] & 0xC0 == 0x80  # only link-local needs to name the interface
+            return [(socket.IPPROTO_IPV6, IPV6_PKTINFO, PKTINFO6.pack(local, interface if link else 0))]
+    return []
+
+
+def interface_addresses() -> list[str]:
+    """Each address of this machine that others may reach: IPv4, then IPv6 without link-local; 127.0.0.1 last."""
+    found: list[str] = []
+    for _, name in socket.if_nameindex():
+        address = _ipv4_of(name)
+        if address and address not in found and not address.startswith("127."):
+            found.append(address)
+    return [*found, *_ipv6_addresses(), "127.0.0.1"]
+
+
+def _ipv4_of(name: str) -> str:
+    import fcntl
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            answer = fcntl.ioctl(sock.fileno(), 0x8915, name.encode()[:15].ljust(256, b"\0"))  # SIOCGIFADDR
+        except OSError:  # an interface without IPv4
+            return ""
+    return socket.inet_ntoa(answer[20:24])
+
+
+def _ipv6_addresses() -> list[str]:
+    """Global and unique local addresses that are neither tentative, deprecated nor failed (proc(5), if_inet6)."""
+    unusable = 0x40 | 0x20 | 0x08
+    try:
+        with open("/proc/self/net/if_inet6") as table:
+            rows = [line.split() for line in table]
+    except OSError:  # a kernel without IPv6
+        return []
+    return [str(ip_address(bytes.fromhex(row[0]))) for row in rows if row[3] == "00" and not int(row[4], 16) & unusable]

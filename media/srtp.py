@@ -1,0 +1,231 @@
+"""SRTP sessions, and the one buffer in which a burst is protected for each subscriber in turn.
+
+The only file that touches pylibsrtp (and its C binding: the Python wrapper allocates four times per packet). Never
+sends. Invariant: a plaintext enters `protect*()` under the index in its header once, or again with the same bytes.
+
+Sources: RFC 3711, RFC 7714 (GCM).
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Any
+
+from pylibsrtp import Error, Policy, Session
+from pylibsrtp._binding import ffi, lib
+
+from media import vp8
+from media.rtp import TRANSPORT_AT, VIDEO_HEADER_BYTES
+
+if TYPE_CHECKING:
+    from media.splice import Stretch
+    from media.track import Item
+
+PLAIN_BYTES_MAX = 1500
+TRAILER_BYTES_MAX = 160
+BURST_BUFFER_BYTES = 65_536
+REPLAY_WINDOW = 1024
+
+TAG_BYTES = {
+    Policy.SRTP_PROFILE_AEAD_AES_128_GCM: 16,
+    Policy.SRTP_PROFILE_AEAD_AES_256_GCM: 16,
+    Policy.SRTP_PROFILE_AES128_CM_SHA1_80: 10,
+}
+
+# One call per packet is what patching costs: the first writes the header, the second also the transport-wide number behind
+# it, the third VP8 ids of 15 bits as well; what lies between is written as it was.
+_patch_head = Struct("!BHII").pack_into
+_patch_numbers = Struct("!BHII9sH").pack_into
+_patch_all = Struct("!BHII9sH3sHB").pack_into
+
+_buffer = ffi.new("char[]", BURST_BUFFER_BYTES + TRAILER_BYTES_MAX)
+_view = memoryview(ffi.buffer(_buffer))
+_length = ffi.new("int *")
+_protect = lib.srtp_protect
+
+
+class Refused(Exception):
+    """libsrtp refused a packet; the message says why in its words."""
+
+
+def _session(key: bytes, profile: int, direction: int) -> Session:
+    policy = Policy(key=key, ssrc_type=direction, srtp_profile=profile)
+    policy.allow_repeat_tx = True
+    policy.window_size = REPLAY_WINDOW
+    return Session(policy)
+
+
+class Unprotector:
+    """The receiving half of one DTLS association."""
+
+    def __init__(self, key: bytes, profile: int) -> None:
+        self._session = _session(key, profile, Policy.SSRC_ANY_INBOUND)
+
+    def rtp(self, data: bytes) -> bytes:
+        """Plaintext of an SRTP packet; raises `Refused` (forged, replayed, too long)."""
+        try:
+            plain: bytes = self._session.unprotect(data)
+        except (Error, ValueError) as error:
+            raise Refused(str(error)) from None
+        return plain
+
+    def rtcp(self, data: bytes) -> bytes:
+        """Plaintext of an SRTCP packet; raises `Refused`."""
+        try:
+            plain: bytes = self._session.unprotect_rtcp(data)
+        except (Error, ValueError) as error:
+            raise Refused(str(error)) from None
+        return plain
+
+    def forget(self, ssrc: int) -> None:
+        """Drop the state of a source that is gone."""
+        try:
+            self._session.remove_stream(ssrc)
+        except Error:
+            return
+
+
+class Protector:
+    """The sending half of one DTLS association."""
+
+    def __init__(self, key: bytes, profile: int) -> None:
+        self._session = _session(key, profile, Policy.SSRC_ANY_OUTBOUND)
+        self._handle = self._session._srtp[0]
+        self.tag_bytes = TAG_BYTES[profile]
+
+    def rtp(self, plain: bytes) -> bytes:
+        """An SRTP packet; raises `Refused` (too long, index too old to repeat)."""
+        if len(plain) > PLAIN_BYTES_MAX:
+            raise Refused("packet is too long")
+        size = len(plain)
+        _view[:size] = plain
+        _length[0] = size
+        status = _protect(self._handle, _buffer, _length)
+        if status:
+            raise Refused(f"libsrtp status {status}")
+        return bytes(_view[: _length[0]])
+
+    def rtcp(self, plain: bytes) -> bytes:
+        """An SRTCP packet; raises `Refused`."""
+        try:
+            data: bytes = self._session.protect_rtcp(plain)
+        except (Error, ValueError) as error:
+            raise Refused(str(error)) from None
+        return data
+
+    def burst(self, burst: Burst) -> memoryview | None:
+        """The whole burst protected, in the shared buffer: valid until the next call of any `Protector`.
+
+        None if libsrtp refused one of its packets.
+        """
+        handle, length = self._handle, _length
+        _view[: burst.size] = burst.template
+        plain = burst.plain_bytes
+        for pointer in burst.middle:
+            length[0] = plain
+            if _protect(handle, pointer, length):
+                return None
+        length[0] = burst.last_plain_bytes
+        if _protect(handle, burst.last, length):
+            return None
+        return burst.out
+
+    def patched(
+        self, burst: Burst, payload_type: int, ssrc: int, stretch: Stretch, transport: int
+    ) -> memoryview | None:
+        """As `burst()`, with the numbers of one subscriber: its stretch, and from `transport` on (unless -1) its
+        transport-wide numbers (video only)."""
+        handle, length, view = self._handle, _length, _view
+        view[: burst.size] = burst.template
+        _, _, by_number, by_time, by_picture, by_tl0 = stretch
+        if transport < 0:
+            for at, marker, number, timestamp, *_ in burst.rows:
+                number, timestamp = (number + by_number) & 0xFFFF, (timestamp + by_time) & 0xFFFFFFFF
+                _patch_head(view, at, marker | payload_type, number, timestamp, ssrc)
+        elif burst.all_wide and (by_picture or by_tl0):
+            for at, marker, number, timestamp, middle, descriptor, picture, tl0 in burst.rows:
+                _patch_all(
+                    view,
+                    at,
+                    marker | payload_type,
+                    (number + by_number) & 0xFFFF,
+                    (timestamp + by_time) & 0xFFFFFFFF,
+                    ssrc,
+                    middle,
+                    transport & 0xFFFF,
+                    descriptor,
+                    0x8000 | (picture + by_picture) & 0x7FFF,
+                    (tl0 + by_tl0) & 0xFF,
+                )
+                transport += 1
+            by_picture = by_tl0 = 0
+        else:
+            for at, marker, number, timestamp, middle, *_ in burst.rows:
+                number, timestamp = (number + by_number) & 0xFFFF, (timestamp + by_time) & 0xFFFFFFFF
+                _patch_numbers(view, at, marker | payload_type, number, timestamp, ssrc, middle, transport & 0xFFFF)
+                transport += 1
+        if by_picture or by_tl0:
+            burst.patch_ids(by_picture, by_tl0)
+        plain = burst.plain_bytes
+        for pointer in burst.middle:
+            length[0] = plain
+            if _protect(handle, pointer, length):
+                return None
+        length[0] = burst.last_plain_bytes
+        if _protect(handle, burst.last, length):
+            return None
+        return burst.out
+
+    def forget(self, ssrc: int) -> None:
+        """Drop the state of a stream that is gone; its number space must never be used again."""
+        try:
+            self._session.remove_stream(ssrc)
+        except Error:
+            return
+
+
+class Burst:
+    """Packets laid out as one GSO send: equal sizes but for a shorter last, room for a tag after each.
+
+    The caller makes one per group and tag length and shares it between all subscribers. `items` describe the packets.
+    """
+
+    __slots__ = (
+        *("all_wide", "count", "items", "last", "last_plain_bytes", "middle", "out", "plain_bytes", "rows"),
+        *("segment_bytes", "size", "template"),
+    )
+
+    def __init__(self, packets: list[bytes], tag_bytes: int, items: list[Item]) -> None:
+        gap = bytes(tag_bytes)
+        self.plain_bytes = len(packets[0])
+        self.last_plain_bytes = len(packets[-1])
+        step = self.segment_bytes = self.plain_bytes + tag_bytes
+        self.template = gap.join(packets) + gap
+        self.size = len(self.template)
+        self.count = len(packets)
+        self.items = items
+        self.all_wide = True
+        self.rows = [self._row(at * step + 1, item) for at, item in enumerate(items)]
+        pointers: list[Any] = [_buffer + at * step for at in range(self.count)]
+        self.last = pointers.pop()
+        self.middle = pointers
+        self.out = _view[: self.size]
+
+    def _row(self, at: int, item: Item) -> tuple[int, int, int, int, bytes, bytes, int, int]:
+        """What `Protector.patched` needs of one packet: where, marker, number, timestamp, the bytes between, VP8 ids."""
+        number, plain, _, timestamp, marker, found, _ = item
+        if found is None or not found.wide or found.tl0 < 0:
+            self.all_wide = False
+            return at, marker, number, timestamp, plain[12:TRANSPORT_AT], b"", 0, 0
+        between = plain[TRANSPORT_AT + 2 : VIDEO_HEADER_BYTES + found.at]
+        return at, marker, number, timestamp, plain[12:TRANSPORT_AT], between, found.value, found.tl0
+
+    def patch_ids(self, by_picture: int, by_tl0: int) -> None:
+        """Move the VP8 ids of the packets in the buffer."""
+        at = VIDEO_HEADER_BYTES
+        for item in self.items:
+            found = item.picture
+            if found is not None:
+                moved = vp8.moved(found, by_picture, by_tl0)
+                _view[at + found.at : at + found.at + len(moved)] = moved
+            at += self.segment_bytes

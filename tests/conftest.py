@@ -1,0 +1,164 @@
+"""Fixtures shared by all tests: real databases, Redis, browsers and the server itself.
+
+A missing program skips the tests that need it, by name, and the closing summary repeats the names. Safe under
+pytest-xdist: every worker has servers of its own on ports of its own.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from playwright.async_api import Browser
+
+from tests.browser import harness, harness_firefox
+from tests.services import NOT_INSTALLED, Postgres, RedisServer, ServerProcess
+
+DATABASES = ("sqlite", "postgresql")
+
+# `make test` on a build machine repeats the same examples, so a red run can be had again; `make fuzz` looks further.
+settings.register_profile("check", deadline=None, derandomize="CI" in os.environ, print_blob=True)
+settings.register_profile("fuzz", deadline=None, max_examples=10_000, print_blob=True)
+settings.load_profile(os.environ.get("CHECK_PROFILE", "check"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a misspelt database; name the marker that `pytest_collection_modifyitems` sets."""
+    config.addinivalue_line("markers", "store: depends on the database (set by itself from `database_url`)")
+    chosen = os.environ.get("FENGHUO_TEST_DATABASE", "sqlite")
+    if chosen not in DATABASES:
+        raise pytest.UsageError(f"FENGHUO_TEST_DATABASE={chosen!r}: expected one of {DATABASES}")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark by what a test uses: `store`, `postgres`, `redis`, `browser`."""
+    marks = {
+        "database_url": "store",
+        "postgres_url": "postgres",
+        "redis_url": "redis",
+        "chromium": "browser",
+        "chromium_plain": "browser",
+        "firefox": "browser",
+    }
+    for item in items:
+        names: list[str] = getattr(item, "fixturenames", [])
+        for fixture, mark in marks.items():
+            if fixture in names:
+                item.add_marker(mark)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One loud line per missing program, with the number of tests it cost."""
+    missing: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        found = re.search(re.escape(NOT_INSTALLED) + r"([^'\"\n)]+)", str(report.longrepr))
+        if found:
+            missing[found[1].strip()] += 1
+    if missing:
+        terminalreporter.section("programs that were not there", red=True, bold=True)
+        for name, tests in sorted(missing.items()):
+            terminalreporter.line(f"{NOT_INSTALLED}{name} ({tests} tests)", red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """One cluster per test process; fsync on."""
+    server = Postgres()
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis per test process."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Postgres) -> Iterator[str]:
+    """`postgresql://...` of a database of this test's own, dropped afterwards."""
+    name = postgres_server.fresh()
+    yield postgres_server.url(name)
+    postgres_server.drop(name)
+
+
+other_postgres_url = postgres_url
+"""A second database beside the first, for what moves from one to another."""
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """`redis://...` of an empty Redis."""
+    redis_server.clear()
+    return redis_server.url
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The `FENGHUO_DATABASE` of this run: a SQLite file, or with FENGHUO_TEST_DATABASE=postgresql a fresh
+    database.
+    """
+    if os.environ.get("FENGHUO_TEST_DATABASE", "sqlite") == "postgresql":
+        return str(request.getfixturevalue("postgres_url"))
+    return f"sqlite:///{tmp_path / 'fenghuo.db'}"
+
+
+@pytest.fixture
+async def chromium() -> AsyncIterator[Browser]:
+    """Debian's Chromium with fake devices, loopback allowed as an ICE candidate."""
+    async with harness.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+async def chromium_plain() -> AsyncIterator[Browser]:
+    """Debian's Chromium with fake devices and no ICE flag at all: what a user's browser does."""
+    async with harness.chromium(ice_flag=False) as browser:
+        yield browser
+
+
+@pytest.fixture
+async def firefox() -> AsyncIterator[harness_firefox.Firefox]:
+    """Debian's Firefox with fake devices."""
+    async with harness_firefox.firefox() as browser:
+        yield browser
+
+
+@pytest.fixture
+def launch_server(tmp_path: Path, database_url: str) -> Iterator[Callable[..., ServerProcess]]:
+    """A maker of servers: keywords are ServerProcess's (`data` and `database_url` have defaults); not yet
+    started.
+
+    All are killed at the end of the test if the test hasn't stopped them.
+    """
+    made: list[ServerProcess] = []
+
+    def make(**settings: object) -> ServerProcess:
+        settings = {"data": tmp_path / f"node{len(made)}", "database_url": database_url, **settings}
+        made.append(ServerProcess(**settings))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.kill()
+
+
+@pytest.fixture
+def server(launch_server: Callable[..., ServerProcess]) -> Iterator[ServerProcess]:
+    """`server.py demo`, ready, on `database_url`; stopped by SIGTERM, which must take < 10 s and end with
+    status 0.
+    """
+    process = launch_server()
+    process.start()
+    yield process
+    process.stop()

@@ -1,0 +1,89 @@
+"""What members lived through: summed up for the meeting's record, and on /metrics."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from prometheus_client import generate_latest
+
+from media import control
+from media.experience import Experience, MediaMetrics
+from tests.media.test_signalling import Table, heard
+from tests.node import service
+
+
+def interval(
+    *, lost: float = 0.0, packets: int = 100, role: control.Role = "subscribe", layer: int = 1
+) -> control.Quality:
+    row = control.TrackQuality(
+        track="t", member="b", media="video", layer=layer, layers=3, height=360, bitrate_bps=400_000, lost=lost
+    )
+    return control.Quality(
+        room="r",
+        member="a",
+        peer="p",
+        role=role,
+        bitrate_bps=420_000,
+        packets=packets,
+        lost=lost,
+        rtt_ms=80,
+        nacks=0,
+        keyframes=0,
+        remb_bps=None,
+        estimate_bps=900_000,
+        tracks=[row],
+    )
+
+
+def test_a_stay_is_summed_up_by_packets_not_by_intervals() -> None:
+    experience = Experience()
+    assert experience.summary() is None
+    experience.add(interval(lost=0.5, packets=10))
+    experience.add(interval(lost=0.0, packets=990))
+    experience.add(interval(lost=1.0, packets=0))
+    experience.freezes += 2
+    assert experience.summary() == {
+        "lost_permille": 5,
+        "lost_worst_permille": 500,
+        "rtt_ms": 80,
+        "bitrate_bps": 420_000,
+        "freezes": 2,
+    }
+
+
+def test_metrics_count_the_layers_that_are_being_sent() -> None:
+    metrics = MediaMetrics()
+    metrics.quality(interval(layer=2))
+    assert 'fenghuo_media_layer_streams{layer="2"} 1.0' in generate_latest(metrics.registry).decode()
+    metrics.closed("p")
+    assert 'fenghuo_media_layer_streams{layer="2"} 0.0' in generate_latest(metrics.registry).decode()
+    metrics.counters(None)
+    assert "fenghuo_media_worker_up 0.0" in generate_latest(metrics.registry).decode()
+
+
+@pytest.fixture
+async def table(tmp_path: Path, database_url: str) -> AsyncIterator[Table]:
+    async with service(database_url, tmp_path, listen=True) as running, aiohttp.ClientSession() as http:
+        made = Table(running.node, f"http://127.0.0.1:{running.port}", http)
+        await made.open()
+        yield made
+
+
+async def test_tiles_and_freezes_are_taken_and_the_stay_is_on_metrics(table: Table) -> None:
+    socket, joined = await table.join(audio=True, video=True)
+    await socket.send_json({"type": "view", "tiles": {"track1": 360}})
+    await socket.send_json({"type": "seen", "freezes": 3})
+    await socket.send_json({"type": "view", "tiles": {"no such id": 360}})
+    assert (await heard(socket, "error"))["code"] == "media.request"
+    await socket.send_json({"type": "view", "tiles": {"track1": -1}})
+    assert (await heard(socket, "error"))["code"] == "signal.unreadable"
+    await socket.send_json({"type": "view", "tiles": {f"t{at}": 90 for at in range(control.TILES_MAX + 1)}})
+    assert (await heard(socket, "error"))["code"] == "signal.unreadable"
+    async with table.http.get(f"{table.base}/metrics") as answer:
+        text = await answer.text()
+    assert "fenghuo_media_freezes_total 3.0" in text
+    assert "fenghuo_media_worker_up 1.0" in text
+    assert "fenghuo_media_overload 0.0" in text
+    assert "fenghuo_media_members 1.0" in text
+    assert joined["role"] == "chair"

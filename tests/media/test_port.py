@@ -1,0 +1,190 @@
+"""The UDP port and the peers behind it: who gets in, what a burst looks like outside, how long silence is borne."""
+
+import asyncio
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+from aioice import stun as foreign
+
+from command.clock import ManualClock
+from media.datagrams import SEND_QUEUE_MAX, Destination
+from media.peer import ADDRESSES_MAX, CONSENT_S, FIRST_CHECK_S, Peer
+from media.port import Port
+from media.rtc import Certificate
+from tests.services import ROOT
+
+SEGMENT = 500
+
+
+class Nobody:
+    """An owner that expects nothing."""
+
+    def connected(self, peer: Peer) -> None:
+        raise AssertionError
+
+    def rtp(self, peer: Peer, plain: bytes, now_s: float) -> None:
+        raise AssertionError
+
+    def rtcp(self, peer: Peer, plain: bytes, now_s: float) -> None:
+        raise AssertionError
+
+    def failed(self, peer: Peer, reason: str) -> None:
+        raise AssertionError
+
+    def drained(self, peer: Peer) -> None:
+        raise AssertionError
+
+
+@pytest.fixture
+async def lines() -> list[tuple[str, str, int]]:
+    return []
+
+
+@pytest.fixture
+async def port(lines: list[tuple[str, str, int]]) -> AsyncIterator[Port]:
+    clock = ManualClock()
+    made = Port(clock=clock, flush=lambda now_s: None, log=lambda *line: lines.append(line))
+    made.start("127.0.0.1", 0)
+    yield made
+    made.close()
+
+
+def peer_on(port: Port) -> Peer:
+    peer = Peer(ident="1", room="r", member="m", role="publish", credentials=("ours", "p" * 32), now_s=0.0)
+    peer.open(port, Nobody(), Certificate.generateCertificate())
+    return peer
+
+
+def client(port: Port) -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.bind(("127.0.0.1", 0))
+    made.setblocking(False)
+    made.connect(("127.0.0.1", port.number))
+    return made
+
+
+def check(password: str = "p" * 32, username: str = "ours:theirs") -> bytes:
+    message = foreign.Message(foreign.Method.BINDING, foreign.Class.REQUEST)
+    message.attributes["USERNAME"] = username
+    message.attributes["USE-CANDIDATE"] = None
+    message.add_message_integrity(password.encode())
+    return bytes(message)
+
+
+async def answer(sock: socket.socket) -> bytes:
+    async with asyncio.timeout(5):
+        return await asyncio.get_running_loop().sock_recv(sock, 2000)
+
+
+async def dropped(port: Port, reason: str, count: int = 1) -> None:
+    async with asyncio.timeout(5):
+        while port.dropped[reason] < count:
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("gso", [True, False])
+async def test_a_burst_arrives_as_its_packets_with_and_without_gso(port: Port, gso: bool) -> None:
+    line = port.datagrams[0]
+    line.gso = gso
+    sock = client(port)
+    data = os.urandom(4 * SEGMENT + 100)
+    line.send_burst(memoryview(data), SEGMENT, 5, Destination(line, sock.getsockname()))
+    got = [await answer(sock) for _ in range(5)]
+    assert b"".join(got) == data
+    assert [len(item) for item in got] == [SEGMENT] * 4 + [100]
+
+
+async def test_only_an_authentic_check_opens_an_address(port: Port) -> None:
+    peer = peer_on(port)
+    sock = client(port)
+    sock.send(check(password="q" * 32))
+    await dropped(port, "stun wrong password")
+    sock.send(check(username="nobody:x"))
+    await dropped(port, "stun unknown user")
+    sock.send(b"\x80" + bytes(40))
+    sock.send(b"\x16" + bytes(40))
+    await dropped(port, "stranger", 2)
+    assert port.by_address == {}
+    sock.send(check())
+    assert foreign.parse_message(await answer(sock)).message_class is foreign.Class.RESPONSE
+    assert port.by_address == {sock.getsockname(): peer}
+
+
+async def test_a_stranger_is_one_line_per_second_in_the_log(port: Port, lines: list[tuple[str, str, int]]) -> None:
+    sock = client(port)
+    for _ in range(50):
+        sock.send(b"")
+        sock.send(b"\x01\x02")
+    await dropped(port, "stun malformed", 50)
+    assert port.dropped["empty"] == 50
+    assert len(lines) == 1
+
+
+async def test_a_peer_opens_no_more_addresses_than_the_limit(port: Port) -> None:
+    peer_on(port)
+    socks = [client(port) for _ in range(ADDRESSES_MAX + 5)]
+    for sock in socks:
+        sock.send(check())
+        await answer(sock)
+    assert len(port.by_address) == ADDRESSES_MAX
+
+
+async def test_an_address_that_was_just_checked_is_not_taken_over(port: Port) -> None:
+    peer = peer_on(port)
+    other = Peer(ident="2", room="r", member="n", role="publish", credentials=("two", "p" * 32), now_s=0.0)
+    other.open(port, Nobody(), Certificate.generateCertificate())
+    sock = client(port)
+    sock.send(check())
+    await answer(sock)
+    sock.send(check(username="two:x"))
+    await dropped(port, "address taken")
+    assert port.by_address[sock.getsockname()] is peer
+
+
+async def test_a_peer_that_leaves_frees_its_addresses(port: Port) -> None:
+    peer = peer_on(port)
+    sock = client(port)
+    sock.send(check())
+    await answer(sock)
+    await peer.close()
+    assert port.by_address == {}
+    assert port.by_ufrag == {}
+
+
+async def test_silence_is_borne_for_thirty_seconds(port: Port) -> None:
+    peer = peer_on(port)
+    assert peer.lost(FIRST_CHECK_S) == ""
+    assert peer.lost(FIRST_CHECK_S + 1) == "never connected"
+    peer.checked(Destination(port.datagrams[0], ("127.0.0.1", 9)), peer.ice, nominated=True, now_s=100.0)
+    assert peer.lost(100.0 + CONSENT_S) == ""
+    assert peer.lost(101.0 + CONSENT_S) == "consent lost"
+
+
+async def test_the_send_queue_has_an_end(port: Port) -> None:
+    line = port.datagrams[0]
+    for _ in range(SEND_QUEUE_MAX + 10):
+        line._enqueue(b"x", [], ("127.0.0.1", 9))
+    assert len(line.queue) == SEND_QUEUE_MAX
+    assert port.dropped["send queue full"] == 10
+
+
+def test_no_worker_outlives_a_killed_parent() -> None:
+    script = (
+        "import asyncio\nfrom media.remote import MediaWorker\n"
+        "async def main():\n    w = MediaWorker(lambda e: None)\n    await w.start()\n    print(w.pid, flush=True)\n"
+        "    await asyncio.Event().wait()\nasyncio.run(main())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        watch = os.pidfd_open(pid)
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+    assert select.select([watch], [], [], 10)[0], "the worker is still there"
+    os.close(watch)

@@ -1,0 +1,206 @@
+"""One seed from beginning to end: the story, the healing, and the reckoning."""
+
+import hashlib
+from random import Random
+from typing import Any
+
+from command.entry import Stream, Written, leaf_hash
+from command.sharing import concerned, participants
+from tests.sim.fold import fold, short_way
+from tests.sim.node import TREE, Node, Rules
+from tests.sim.plan import LENGTH, Plan, tree
+from tests.sim.world import SECOND, World
+
+HEAL = 900 * SECOND
+COUNTED = (
+    "nodes",
+    "entries",
+    "cuts",
+    "crashes",
+    "torn",
+    "restores",
+    "restores_twice",
+    "seizures",
+    "rivals",
+    "late",
+    "revocations",
+    "bundles",
+)
+ALSO = ("rolled", "redials", "frames", "disk_full", "gone", "lost_disks")
+
+
+def run(seed: int, rules: Rules | None = None, *, real: bool = False) -> dict[str, Any]:
+    """Play a seed. The result holds the counts, `problems` in words, and `trace`: a hash of the whole history."""
+    rules = rules or Rules()
+    world = World(seed, tree(Random(seed)), rules, real=real)
+    plan = Plan(world)
+    plan.begin()
+    plan.schedule()
+    world.run(LENGTH)
+    settled = heal(world, plan)
+    result = reckon(world, plan, settled)
+    result["seed"] = seed
+    return result
+
+
+def heal(world: World, plan: Plan) -> bool:
+    """Everything that can come back comes back, the files are read, and the nodes talk until nothing is left to say; then
+    each writes once more, and so again."""
+    world.calm = True
+    for edge in world.edges:
+        edge.delay, edge.rate = SECOND // 50, 1_000_000
+        for wire in edge.wires.values():
+            wire.delay, wire.rate = edge.delay, edge.rate
+        edge.up = True
+    for machine in world.machines.values():
+        if machine.node is None and not machine.gone:
+            world.start(machine.name)
+        if machine.node is not None:
+            machine.node.torn = None
+    for edge in world.edges:
+        world.dial(edge)
+    world.truth.survived = survivors(world, plan)
+    settled = True
+    for step in range(3):
+        world.at(SECOND, lambda: None)
+        settled = world.run(world.now + HEAL, quiet=True)
+        if step == 0:
+            for to, octets in plan.bundles:
+                able = [one for one in reversed(world.truth.line(to)) if plan.reachable(one)]
+                plan.import_(able[0], octets)
+                world.truth.readdressed |= able[0] != to
+        elif step == 1:
+            for node in plan.alive():
+                for subject in sorted(node.streams.subjects):
+                    if subject.startswith("incident/") and not world.machines[node.me].revoked:
+                        plan.write(node, [plan._draft(node, node.view(subject))])
+    return settled
+
+
+def survivors(world: World, plan: Plan) -> set[bytes]:
+    """What the disks and files hold that are left."""
+    found = {key for _, octets in plan.bundles for key in plan.in_file(octets)}
+    for machine in world.machines.values():
+        if not machine.gone and not machine.revoked:
+            found.update(leaf_hash(kept.data) for commit in machine.disk.copy().load() for kept in commit.items)
+    return found
+
+
+def reckon(world: World, plan: Plan, settled: bool) -> dict[str, Any]:
+    problems: list[str] = []
+    nodes = [node for node in plan.alive() if not world.machines[node.me].revoked]
+    subjects = sorted(
+        {subject for node in nodes for subject in node.streams.subjects if subject.startswith("incident/")}
+    )
+    held: dict[str, dict[bytes, Written]] = {subject: {} for subject in subjects}
+    for node in nodes:
+        for subject in subjects:
+            held[subject].update({one.written.hash: one.written for one in node.streams.entries(subject)})
+    world.truth.left = {key for node in nodes for branches in node.streams.of.values() for key in branches.all}
+    world.truth.revocations_held(
+        {key for node in nodes for one in node.streams.entries(TREE) for key in [one.written.hash]}
+    )
+    diverged = lost = duplicates = late = 0
+    digest = hashlib.sha256()
+    for subject in subjects:
+        holders = [node for node in nodes if any(entitled(other, subject, node) for other in nodes)]
+        for node in holders:
+            mine = {one.written.hash for one in node.streams.entries(subject)}
+            if missing := set(held[subject]) - mine:
+                lost += len(missing)
+                problems.append(f"{node.me} lacks {len(missing)} entries of {subject}")
+        seen = {node.me: node.picture(subject) for node in holders}
+        if len({picture.digest() for picture in seen.values()}) > 1:
+            diverged += 1
+            problems.append(f"{subject}: pictures differ")
+        for name, picture in list(seen.items())[:1]:
+            wrong = against_truth(world, subject, picture, held[subject])
+            diverged += bool(wrong)
+            problems += [f"{name}: {text}" for text in wrong]
+            late += sum(1 for one in picture.late())
+            uids = [one.entry.body.get("uid") for one in picture.counting()]
+            duplicates += len(uids) - len(set(uids))
+            digest.update(picture.digest().encode())
+            fold(picture)
+            holder = next(node for node in holders if node.me == name)
+            if short_way(holder.arrived[subject], holder, holder.cuts) != [one.hash for one in picture.counting()]:
+                diverged += 1
+                problems.append(f"{name}: {subject}: the short way of folding gives something else")
+    for subject in subjects if not world.truth.readdressed else []:
+        about = concerned(one.entry for one in held[subject].values())
+        for node in nodes:
+            if subject in node.streams.subjects and node.me not in participants(about, world.truth):
+                diverged += 1
+                problems.append(f"{node.me} holds {subject}, which doesn't concern it")
+    for node in nodes:
+        on_disk = {leaf_hash(kept.data) for commit in node.disk.load() for kept in commit.items}
+        if on_disk != {key for branches in node.streams.of.values() for key in branches.all}:
+            lost += 1
+            problems.append(f"{node.me}: the disk holds something else than the memory")
+    for key in sorted(world.truth.survived - world.truth.left):
+        lost += 1
+        problems.append(
+            f"{world.truth.acked[key].entry.stream} #{world.truth.acked[key].entry.seq} survived and is not shown"
+        )
+    died = sum(
+        1
+        for key, one in world.truth.acked.items()
+        if one.entry.subject in held
+        and key not in held[one.entry.subject]
+        and one.entry.origin not in world.truth.revoked
+    )
+    forks = unhealed(world, nodes, problems)
+    if not settled:
+        diverged += 1
+        problems.append("the nodes never fell silent")
+    diverged += len(world.truth.unexpected)
+    problems += world.truth.unexpected
+    stats = {name: world.stats.get(name, 0) for name in (*COUNTED, *ALSO)}
+    stats |= {"nodes": len(world.machines), "late": late}
+    digest.update(repr((sorted(world.stats.items()), world.now, sorted(world.bytes.items()))).encode())
+    return {
+        "diverged": diverged,
+        "forks_unhealed": forks,
+        "lost": lost,
+        "duplicates": duplicates,
+        "died_with_disk": died,
+        "stats": stats,
+        "problems": problems,
+        "trace": digest.hexdigest(),
+    }
+
+
+def entitled(knower: Node, subject: str, node: Node) -> bool:
+    """Whether by what `knower` holds of it, `node` may have the incident."""
+    return any(knower.shared(stream, node.me) for stream in knower.streams.subjects.get(subject, {}))
+
+
+def against_truth(world: World, subject: str, picture: Any, entries: dict[bytes, Written]) -> list[str]:
+    owner, counts = world.truth.counts({key.hex(): one for key, one in entries.items()})
+    wrong = []
+    if owner != picture.owner:
+        wrong.append(f"{subject}: the owner is {owner}, not {picture.owner}")
+    found = {one.hash for one in picture.counting()}
+    for key in sorted(found ^ counts):
+        more = "counts and should not" if key in found else "should count and does not"
+        one = entries[key].entry
+        wrong.append(f"{subject}: {one.kind} {one.stream} #{one.seq} {picture.verdicts.get(key)}: {more}")
+    return wrong
+
+
+def unhealed(world: World, nodes: list[Node], problems: list[str]) -> int:
+    """Forks that are left: a stream whose ends differ between nodes, one that its living origin still writes to, and one of a
+    generation that no snapshot explains."""
+    count = 0
+    streams: dict[Stream, list[Node]] = {}
+    for node in nodes:
+        for stream in node.streams.of:
+            streams.setdefault(stream, []).append(node)
+    for stream, holders in sorted(streams.items()):
+        ends = {tuple(sorted(node.tips(stream))) for node in holders}
+        forked = any(len(tips) > 1 for tips in ends)
+        writing = any(node.me == stream.origin and node.generation == stream.generation for node in holders)
+        if len(ends) > 1 or (forked and (writing or stream.generation not in world.truth.snapshotted)):
+            count += 1
+            problems.append(f"fork: {stream} {len(ends)} {'still written' if writing else ''}")
+    return count

@@ -1,0 +1,144 @@
+"""What really happened in a simulated world, written down as it happens: the yardstick for what the nodes make of it.
+
+Where the very head that a claimant or revoker named was lost with the disks, what it held can't be told from another branch as
+long; then the length counts, as documented in `picture`.
+
+It knows what no node knows (the order of a node's lives, what a claimant held when it claimed) and finds owner and verdicts by
+its own, slower way, never through `claim` or `picture`.
+"""
+
+from command.claim import AGREED, DECISION_KINDS, REPORTED, SEIZED, TRANSFERRED
+from command.entry import Written
+
+Heads = dict[str, list[tuple[int, bytes]]]
+"""Stream name: its ends."""
+
+
+class Truth:
+    def __init__(self, parents: dict[str, str | None]) -> None:
+        self.parents = parents
+        self.acked: dict[bytes, Written] = {}
+        self.held_at_claim: dict[str, set[bytes]] = {}
+        self.decided_under: dict[bytes, str | None] = {}
+        self.lives: dict[str, list[str]] = {}
+        """Of each generation, those before it that its node knew of when it was opened."""
+        self.revocations: list[tuple[bytes, str, set[bytes], Heads]] = []
+        """The revoking entry, the node, and what the revoker held of it."""
+        self.heads_at_claim: dict[str, Heads] = {}
+        self.heads_revoked: dict[str, list[Heads]] = {}
+        self.left: set[bytes] = set()
+        """Every entry that some node holds in the end."""
+        self.revoked: dict[str, set[bytes]] = {}
+        """What the revokers held of a revoked node, together: of those revocations that are left."""
+        self.snapshotted: set[str] = set()
+        """Generations in which a snapshot was put back unnoticed: only these may fork."""
+        self.survived: set[bytes] = set()
+        """What disks and files held when the healing began."""
+        self.readdressed = False
+        """A file went to a superior of its addressee, who is gone."""
+        self.unexpected: list[str] = []
+
+    def line(self, node: str) -> tuple[str, ...]:
+        """The node and its superiors, the root first."""
+        found = [node]
+        while (parent := self.parents[found[0]]) is not None:
+            found.insert(0, parent)
+        return tuple(found)
+
+    def level(self, node: str) -> str:
+        return ("province", "city", "county", "field")[len(self.line(node)) - 1]
+
+    def revocations_held(self, held: set[bytes]) -> None:
+        for key, node, entries, heads in self.revocations:
+            if key in held:
+                self.revoked.setdefault(node, set()).update(entries)
+                self.heads_revoked.setdefault(node, []).append(heads)
+
+    def by_length(self, one: Written, heads: Heads) -> bool:
+        """Whether it lies within a head that nobody holds any more."""
+        tips = heads.get(str(one.entry.stream), [])
+        return any(head not in self.left and one.entry.seq <= length for length, head in tips)
+
+    def good(self, one: Written) -> bool:
+        held = self.revoked.get(one.entry.origin)
+        if held is None or one.hash in held:
+            return True
+        return any(self.by_length(one, heads) for heads in self.heads_revoked[one.entry.origin])
+
+    def chain(self, entries: dict[str, Written]) -> list[Written]:
+        """The claims that hold, by what really happened."""
+        claims = [
+            one for one in entries.values() if one.entry.kind in (REPORTED, TRANSFERRED, SEIZED) and self.good(one)
+        ]
+        found: list[Written] = []
+        rivals = [one for one in claims if one.entry.kind == REPORTED]
+        while rivals:
+            won = self._best(rivals)
+            found.append(won)
+            rivals = [
+                one
+                for one in claims
+                if one.entry.kind != REPORTED and one.entry.claim == won.hash.hex() and self._right(one, won, entries)
+            ]
+        return found
+
+    def _right(self, claim: Written, before: Written, entries: dict[str, Written]) -> bool:
+        owner = owner_of(before)
+        if claim.entry.kind == SEIZED:
+            return claim.entry.origin in self.line(owner)[:-1]
+        agreed = entries.get(claim.entry.body["agreed"])
+        agrees = agreed is not None and agreed.entry.kind == AGREED and agreed.entry.origin == claim.entry.body["to"]
+        return claim.entry.origin == owner and agrees and self.good(agreed)  # type: ignore[arg-type]
+
+    def _best(self, rivals: list[Written]) -> Written:
+        top = min(len(self.line(one.entry.origin)) for one in rivals)
+        rivals = [one for one in rivals if len(self.line(one.entry.origin)) == top]
+
+        def earlier(one: Written, other: Written) -> bool:
+            before = self.lives.get(other.entry.generation, [])
+            return one.entry.origin == other.entry.origin and one.entry.generation in before
+
+        first = [one for one in rivals if not any(earlier(other, one) for other in rivals)]
+        return min(first or rivals, key=lambda one: (one.entry.seq, one.hash))
+
+    def counts(self, entries: dict[str, Written]) -> tuple[str | None, set[bytes]]:
+        """Owner, and the entries that count (adopted ones too)."""
+        chain = self.chain(entries)
+        keys = [one.hash.hex() for one in chain]
+        found = set()
+        for one in entries.values():
+            if not self.good(one):
+                continue
+            if one.entry.kind in (REPORTED, TRANSFERRED, SEIZED):
+                if one.hash.hex() in keys:
+                    found.add(one.hash)
+            elif one.entry.kind not in DECISION_KINDS or self._in_force(one, chain, keys):
+                found.add(one.hash)
+        adopted = set()
+        for one in entries.values():
+            if one.entry.kind == "order.adopted" and one.hash in found:
+                late = entries.get(one.entry.body["entry"])
+                if late is not None and self._late(late, entries, found):
+                    adopted.add(late.hash)
+        return (owner_of(chain[-1]) if chain else None), found | adopted
+
+    def _in_force(self, one: Written, chain: list[Written], keys: list[str]) -> bool:
+        under = self.decided_under[one.hash]
+        if under not in keys:
+            return False
+        at = keys.index(under)
+        if owner_of(chain[at]) != one.entry.origin:
+            return False
+        if at + 1 == len(keys) or one.hash in self.held_at_claim[keys[at + 1]]:
+            return True
+        return self.by_length(one, self.heads_at_claim[keys[at + 1]])
+
+    def _late(self, late: Written, entries: dict[str, Written], found: set[bytes]) -> bool:
+        under = self.decided_under.get(late.hash)
+        claim = entries.get(under) if under else None
+        return late.hash not in found and self.good(late) and claim is not None and self.good(claim)
+
+
+def owner_of(claim: Written) -> str:
+    to = claim.entry.body.get("to")
+    return to if claim.entry.kind == TRANSFERRED and isinstance(to, str) else claim.entry.origin

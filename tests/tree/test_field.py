@@ -1,0 +1,192 @@
+"""Long partitions and bad radio, with real servers in network namespaces. Slow: `make tree`."""
+
+import asyncio
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command.assembly import Client
+from tests.tree.field import Field, field
+from tests.tree.processes import lengths, picture_hash
+from tests.tree.scene import until
+from tests.wires import calibrate
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+AT_ONCE = 40
+
+
+async def created(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    status, answer = await client.call("POST", path, body)
+    assert status in (200, 201), (path, status, answer)
+    found: dict[str, Any] = answer
+    return found
+
+
+async def report(client: Client, level: str = "II", title: str = "厂房起火") -> str:
+    place = {"lon": 106.0, "lat": 29.0, "address": "示范一县"}
+    body = {"category": "accident", "level": level, "title": title, "place": place}
+    return str((await created(client, "/incidents", body))["id"])
+
+
+async def notes(client: Client, incident: str, count: int) -> float:
+    """Write `count` notes; the slowest answer in seconds."""
+    slots, slowest = asyncio.Semaphore(AT_ONCE), 0.0
+
+    async def one(number: int) -> None:
+        nonlocal slowest
+        async with slots:
+            began = time.monotonic()
+            await created(client, f"/incidents/{incident}/notes", {"text": f"第{number}条"})
+            slowest = max(slowest, time.monotonic() - began)
+
+    await asyncio.gather(*(one(number) for number in range(count)))
+    return slowest
+
+
+async def held(f: Field, name: str, incident: str) -> int:
+    return sum((await asyncio.to_thread(lengths, f.laid[name].data, f"incident/{incident}")).values())
+
+
+async def test_after_a_long_partition_all_four_pictures_are_equal(tmp_path: Path) -> None:
+    """5,000 entries on each side of a cut between city and county; afterwards within 10 s everybody shows the same."""
+    count = int(os.environ.get("TREE_ENTRIES", "5000"))
+    names = ("province", "city", "county", "vehicle")
+    async with field(tmp_path, *names) as f:
+        city, county, vehicle = [await f.desk(name) for name in names[1:]]
+        incident = await report(county)
+        await until(lambda: _all_hold(f, incident, 1, names[:3]))
+        seat = f.laid["vehicle"].organisation
+        order = {"incident": incident, "assignee": {"kind": "organisation", "id": seat}, "task": "赶赴现场"}
+        first = (await created(county, "/orders", order))["id"]
+        await until(lambda: _seen(vehicle, incident, first))
+
+        f.wires[1].cut()
+        upper, lower = await asyncio.gather(notes(city, incident, count), notes(county, incident, count))
+        late = (await created(county, "/orders", {**order, "task": "疏散群众"}))["id"]
+        await until(lambda: _seen(vehicle, incident, late))
+        await created(vehicle, f"/orders/{late}/progress", {"step": "accepted"})
+        total = await held(f, "county", incident) + count
+        began = time.monotonic()
+        f.wires[1].heal()
+        await until(lambda: _all_hold(f, incident, total, names))
+        entries_s = time.monotonic() - began
+        await until(lambda: _equal(f))
+        equal_s = time.monotonic() - began
+        print(
+            f"\npartition: {count} entries each side, slowest answer {upper:.2f} / {lower:.2f} s; after the heal all entries "
+            f"everywhere in {entries_s:.1f} s, pictures equal in {equal_s:.1f} s"
+        )
+        file = await city.ok("GET", f"/incidents/{incident}")
+        states = {row["id"]: row["progress"] for row in file["orders"]}
+        assert states[late] == "accepted", states
+        assert equal_s <= 30.0  # the bound is 10 s on a quiet machine; docs/performance.md has the figure
+
+
+async def _all_hold(f: Field, incident: str, count: int, names: tuple[str, ...]) -> bool:
+    return all([await held(f, name, incident) >= count for name in names])
+
+
+async def _equal(f: Field) -> bool:
+    hashes = {await asyncio.to_thread(picture_hash, one.data) for one in f.laid.values()}
+    return len(hashes) == 1
+
+
+async def _seen(client: Client, incident: str, order: str) -> bool:
+    status, found = await client.call("GET", f"/incidents/{incident}")
+    return status == 200 and any(row["id"] == order for row in found["orders"])
+
+
+@pytest.mark.parametrize(("loss", "bound_s"), [(0.05, 2.0), (0.20, 10.0)])
+async def test_orders_reach_the_vehicle_over_bad_radio_beside_50_mb_of_photos(
+    tmp_path: Path, loss: float, bound_s: float
+) -> None:
+    count = int(os.environ.get("TREE_ORDERS", "200"))
+    async with field(tmp_path, "county", "vehicle") as f:
+        county, vehicle = await f.desk("county"), await f.desk("vehicle")
+        incident = await report(county)
+        seat = f.laid["vehicle"].organisation
+        order = {"incident": incident, "assignee": {"kind": "organisation", "id": seat}, "task": "赶赴现场"}
+        await created(county, "/orders", order)
+        await until(lambda: _holds(f, incident, 2))
+        f.wires[0].change(rate_bps=64_000, delay_s=0.4, loss=loss)
+        measured = await asyncio.to_thread(calibrate, f.wires[0])
+        idle = await _orders(f, county, vehicle, order, incident, count=max(20, count // 10))
+        await _photos(f, county, incident)
+        beside = await _orders(f, county, vehicle, order, incident, count=count)
+        state = await f.line("vehicle")
+        print(
+            f"\nbad radio: {measured}; order to vehicle p50 / p95 / max: idle {_figures(idle)} (n={len(idle)}), "
+            f"beside 50 MB of photos {_figures(beside)} (n={len(beside)}); linked at the end: {state['linked']}"
+        )
+        assert (
+            _p95(beside) <= 2 * bound_s
+        )  # the bound itself is for a quiet machine; docs/performance.md has the figure
+
+
+async def _holds(f: Field, incident: str, count: int) -> bool:
+    return await held(f, "vehicle", incident) >= count
+
+
+async def _photos(f: Field, county: Client, incident: str) -> None:
+    """50 MB that the vehicle wants, as photos of a note at the county."""
+    folder = f.laid["county"].data / "attachments"
+    folder.mkdir(exist_ok=True)
+    names = []
+    for number in range(10):
+        octets = os.urandom(5_000_000)
+        names.append(hashlib.sha256(octets).hexdigest())
+        (folder / names[-1]).write_bytes(octets)
+        assert number < 10
+    await created(county, f"/incidents/{incident}/notes", {"text": "现场照片", "attachments": names})
+    wanted = f.laid["vehicle"].data / "attachments"
+
+    def begun() -> bool:
+        return wanted.is_dir() and any(path.stat().st_size > 16_000 for path in wanted.glob("*.part"))
+
+    await until(begun)
+
+
+async def _orders(
+    f: Field, county: Client, vehicle: Client, order: dict[str, Any], incident: str, *, count: int
+) -> list[float]:
+    """Seconds from the order's durable receipt at the county to its row at the vehicle, one after the other."""
+    live = await vehicle.http.ws_connect(f"{vehicle.base}/api/v1/live", headers={"Origin": vehicle.base})
+    arrived: dict[str, float] = {}
+    changed = asyncio.Event()
+
+    async def listen() -> None:
+        async for message in live:
+            frame = message.json()
+            for row in frame.get("rows", []) if frame.get("type") == "changes" else []:
+                if row["table"] == "order":
+                    arrived.setdefault(row["key"], time.monotonic())
+                    changed.set()
+
+    listening = asyncio.create_task(listen())
+    await live.send_json({"type": "subscribe", "topic": "picture"})
+    found = []
+    try:
+        for number in range(count):
+            key = (await created(county, "/orders", {**order, "task": f"任务{number}"}))["id"]
+            began = time.monotonic()
+            while key not in arrived:
+                changed.clear()
+                await asyncio.wait_for(changed.wait(), 120)
+            found.append(arrived[key] - began)
+            await asyncio.sleep(0.2 + 0.013 * (number % 17))
+    finally:
+        listening.cancel()
+        await live.close()
+    return found
+
+
+def _p95(values: list[float]) -> float:
+    return sorted(values)[int(len(values) * 0.95)]
+
+
+def _figures(values: list[float]) -> str:
+    return f"{sorted(values)[len(values) // 2]:.2f} / {_p95(values):.2f} / {max(values):.2f} s"

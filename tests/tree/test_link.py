@@ -1,0 +1,230 @@
+"""The link: what a pair of nodes tells each other, and what it doesn't."""
+
+from random import Random
+
+from command import wire
+from command.cursor import WINDOW
+from command.entry import Draft
+from command.outcome import Redial, Send, Store, StoreAhead
+from command.wire import LATER, NOW, Ahead, Entries, Have, Held, Hello, Ping, decode
+from tests.sim import acts
+from tests.sim.world import SECOND
+from tests.tree import pair
+
+
+def frames(made: object, name: str, peer: str, channel: str) -> list[wire.Message]:
+    found = []
+    link = pair.link(made, name, peer)  # type: ignore[arg-type]
+    while (data := link.pull(channel, made.now)) is not None:  # type: ignore[attr-defined]
+        found.append(decode(data))
+    return found
+
+
+def test_what_one_writes_the_other_holds() -> None:
+    made = pair.world()
+    subject = pair.report(made, "n1")
+    pair.rest(made)
+    assert pair.node(made, "n0").picture(subject).digest() == pair.node(made, "n1").picture(subject).digest()
+    stream = pair.streams(pair.node(made, "n1"), subject).pop()
+    assert pair.link(made, "n1", "n0").held_tips(stream) == pair.node(made, "n1").tips(stream)
+
+
+def test_nothing_is_acknowledged_before_it_is_durable() -> None:
+    made = pair.world()
+    subject = pair.report(made, "n1")
+    parent = pair.link(made, "n0", "n1")
+    pair.rest(made)
+    pair.node(made, "n1").append([pair.note(subject)])
+    pair.node(made, "n1").dirty.clear()
+    child = pair.link(made, "n1", "n0")
+    child.grew(pair.streams(pair.node(made, "n1"), subject), made.now)
+    data = child.pull(NOW, made.now)
+    assert data is not None
+    commands = parent.received(NOW, data, made.now)
+    store = next(one for one in commands if isinstance(one, Store))
+    assert not any(isinstance(one, Held) for one in pair.sent(commands))
+    pair.node(made, "n0").store(store.items)
+    assert [type(one) for one in pair.sent(parent.stored(store.number, made.now))] == [Held]
+
+
+def test_no_more_than_the_window_is_on_its_way() -> None:
+    made = pair.world()
+    subject = pair.report(made, "n1")
+    pair.rest(made)
+    at = pair.node(made, "n1")
+    for _ in range(3):
+        at.append([pair.note(subject) for _ in range(200)])
+    at.dirty.clear()
+    pair.link(made, "n1", "n0").grew(pair.streams(at, subject), made.now)
+    found = [one for one in frames(made, "n1", "n0", LATER) if isinstance(one, Entries)]
+    assert sum(len(one.items) for one in found) == WINDOW
+
+
+def test_an_order_overtakes_a_long_backlog() -> None:
+    made = pair.world()
+    subject = pair.report(made, "n0")
+    made.cut(made.edges[0])
+    pair.rest(made)
+    at = pair.node(made, "n0")
+    at.append([pair.note(subject) for _ in range(500)])
+    at.append([Draft(subject=subject, kind="order.issued", body={"order": "o1", "node": "n1"})])
+    seen: list[type] = []
+    receive = pair.link(made, "n1", "n0").received
+
+    def listen(channel: str, data: bytes, now: int) -> list[object]:
+        if isinstance(decode(data), (Ahead, Entries)):
+            seen.append(type(decode(data)))
+        commands = receive(channel, data, now)
+        return list(commands)
+
+    pair.link(made, "n1", "n0").received = listen  # type: ignore[method-assign,assignment]
+    made.mend(made.edges[0])
+    pair.rest(made)
+    assert seen[0] is Ahead and Entries in seen
+    assert len(pair.node(made, "n1").streams.entries(subject)) >= 500
+
+
+def test_what_was_sent_ahead_is_kept_beside_the_log_and_confirmed() -> None:
+    made = pair.world()
+    subject = pair.report(made, "n0")
+    pair.rest(made)
+    at = pair.node(made, "n0")
+    at.append([Draft(subject=subject, kind="order.issued", body={"order": "o1", "node": "n1"})])
+    stream = pair.streams(at, subject).pop()
+    seals, items = wire.Entries, at.urgent(stream, (), "n1")
+    from command.item import pack
+
+    frame = wire.encode(Ahead(*pack(items)))
+    child = pair.link(made, "n1", "n0")
+    commands = child.received(NOW, frame, made.now)
+    store = next(one for one in commands if isinstance(one, StoreAhead))
+    assert [one.written.entry.kind for one in store.items] == ["order.issued"] and seals is Entries
+    answer = pair.sent(child.stored(store.number, made.now))
+    assert answer == [wire.AheadHeld(hashes=[one.tip.head for one in items])]
+
+
+def test_after_a_lost_connection_only_what_was_on_its_way_goes_again() -> None:
+    made = pair.world()
+    subject = pair.report(made, "n1")
+    pair.rest(made)
+    before = dict(made.bytes)
+    made.hang_up(made.edges[0])
+    made.dial(made.edges[0])
+    pair.rest(made)
+    haves = made.bytes["n1", "n0"] - before["n1", "n0"]
+    assert pair.link(made, "n1", "n0").settled and haves < 2500  # two handshakes and pings, no exchange
+    pair.write(made, "n1", pair.note(subject))
+    pair.rest(made)
+    assert len(pair.node(made, "n0").streams.entries(subject)) == 2
+
+
+def test_a_stream_of_an_unknown_origin_waits_until_its_key_is_known() -> None:
+    made = pair.world(pair.LINE, linked=False)
+    made.mend(made.edges[1])
+    subject = pair.report(made, "n2")
+    pair.rest(made)
+    top = pair.node(made, "n0")
+    assert "n2" not in top.public
+    made.mend(made.edges[0])
+    pair.rest(made)
+    assert "n2" in top.public and len(top.streams.entries(subject)) == 1
+
+
+def test_a_full_disk_loses_nothing() -> None:
+    made = pair.world()
+    subject = pair.report(made, "n1")
+    pair.rest(made)
+    at, parent = pair.node(made, "n1"), pair.link(made, "n0", "n1")
+    at.append([pair.note(subject)])
+    pair.link(made, "n1", "n0").grew(pair.streams(at, subject), made.now)
+    data = pair.link(made, "n1", "n0").pull(NOW, made.now)
+    assert data is not None
+    store = next(one for one in parent.received(NOW, data, made.now) if isinstance(one, Store))
+    made.carry_out(pair.node(made, "n0"), "n1", parent.failed(store.number, made.now))
+    pair.rest(made)
+    assert len(pair.node(made, "n0").streams.entries(subject)) == 1
+    made.carry_out(pair.node(made, "n0"), "n1", parent.again(made.now))
+    pair.rest(made)
+    assert len(pair.node(made, "n0").streams.entries(subject)) == 2
+
+
+def test_what_is_not_acknowledged_goes_again_on_a_fresh_connection() -> None:
+    made = pair.world()
+    subject = pair.report(made, "n1")
+    pair.rest(made)
+    at, child = pair.node(made, "n1"), pair.link(made, "n1", "n0")
+    at.append([pair.note(subject)])
+    child.grew(pair.streams(at, subject), made.now)
+    assert child.pull(NOW, made.now) is not None
+    soon = made.now + 2 * child.rtt_us + SECOND
+    assert not any(isinstance(one, Redial) for one in child.tick(soon))
+    assert Redial(NOW, "unacknowledged") in child.tick(soon + 1)
+
+
+def test_ten_thousand_closed_incidents_are_compared_in_64_kilobytes() -> None:
+    made = pair.world(linked=False)
+    for number in range(10_000):
+        pair.node(made, "n1").append([acts.report(f"incident/{number:08x}", "u", "n1", Random(1))])
+    top, at = pair.node(made, "n0"), pair.node(made, "n1")
+    top.closed_always = at.closed_always = True
+    for stream in sorted(at.streams.of):
+        if stream.subject.startswith("incident/"):
+            top.store(at.rest(stream, (), "n0", 10, 0))
+    top.dirty.clear()
+    at.dirty.clear()
+    before = dict(made.bytes)
+    made.mend(made.edges[0])
+    pair.rest(made)
+    octets = sum(made.bytes.values()) - sum(before.values())
+    assert octets <= 64 * 1024, octets
+
+
+def test_versions_that_overlap_talk_and_others_are_refused() -> None:
+    made = pair.world()
+    parent = pair.link(made, "n0", "n1")
+    child = pair.node(made, "n1")
+    for versions, code in (((1, 2), ""), ((2, 3), "link.version")):
+        parent.connected(NOW, b"\x01" * 32, made.now)
+        hello = Hello(versions=versions, node="n1", key=child.key.public, nonce=b"\x02" * 32, channel=NOW, session="s")
+        commands = parent.received(NOW, wire.encode(hello), made.now)
+        assert pair.refusal(commands) == code
+
+
+def test_a_newer_peer_may_append_fields() -> None:
+    newer = wire.encode(Ping(clock=7))
+    assert decode(bytes([newer[0] + 1]) + newer[1:] + b"\xc3") == Ping(clock=7)
+
+
+def test_an_entry_of_an_unknown_kind_is_passed_on_untouched() -> None:
+    made = pair.world(pair.LINE)
+    subject = pair.report(made, "n2")
+    pair.write(made, "n2", Draft(subject=subject, kind="future.kind", body={"colour": "red"}))
+    pair.rest(made)
+    data = {one.written.data for one in pair.node(made, "n2").streams.entries(subject)}
+    assert data == {one.written.data for one in pair.node(made, "n0").streams.entries(subject)}
+
+
+def test_a_large_listing_is_cut_into_frames() -> None:
+    made = pair.world(linked=False)
+    at = pair.node(made, "n1")
+    for number in range(1000):
+        at.append([acts.report(f"incident/{number:08x}", "u", "n1", Random(1))])
+    made.mend(made.edges[0])
+    sizes = []
+    send = made.send
+
+    def watch(node: object, peer: str, channel: str, data: bytes) -> None:
+        if isinstance(decode(data), Have):
+            sizes.append(len(data))
+        send(node, peer, channel, data)  # type: ignore[arg-type]
+
+    made.send = watch  # type: ignore[method-assign,assignment]
+    pair.rest(made)
+    assert len(sizes) > 2 and max(sizes) < wire.FRAME_BYTES_MAX
+    assert len(pair.node(made, "n0").streams.of) >= 1000
+
+
+def test_send_is_a_command_like_others() -> None:
+    made = pair.world()
+    commands = pair.link(made, "n0", "n1").refuse("link.test", "Enough.")
+    assert [one.channel for one in commands if isinstance(one, Send)] and pair.refusal(commands) == "link.test"

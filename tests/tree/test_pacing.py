@@ -1,0 +1,67 @@
+"""The connection for what can wait keeps to its share of the line."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from command.pacing import FAST_BPS, MEASURE_EVERY_S, SHARE, SLOWEST_BPS, TRAIN_OCTETS_MIN, Pace, Sample, slope_bps
+
+
+def train(rate_bps: float, octets: int = 14_000, packet: int = 1_400, rtt_s: float = 0.8) -> list[Sample]:
+    """How a train looks at its sender: the first packet arrives a round trip later, then one after the other."""
+    arrivals = [Sample(rtt_s + n * packet * 8 / rate_bps, n * packet) for n in range(1, octets // packet + 1)]
+    return [Sample(0.0, 0), *arrivals]
+
+
+def test_a_train_shows_the_rate_of_the_line_whatever_the_round_trip() -> None:
+    for rtt_s in (0.01, 0.8, 2.0):
+        found = slope_bps(train(64_000, rtt_s=rtt_s))
+        assert found is not None
+        assert abs(found - 64_000) < 1
+
+
+def test_what_can_wait_gets_its_share_of_the_measured_rate() -> None:
+    pace = Pace()
+    assert pace.due(0.0, TRAIN_OCTETS_MIN)
+    pace.measured(5.0, train(64_000), 0.0)
+    assert pace.limit_bps is not None
+    assert abs(pace.limit_bps - SHARE * 64_000) < 1
+    assert not pace.due(5.0 + MEASURE_EVERY_S - 1, 16_000)
+    assert pace.due(5.0 + MEASURE_EVERY_S, 16_000)
+
+
+def test_small_frames_are_no_train() -> None:
+    assert not Pace().due(0.0, TRAIN_OCTETS_MIN - 1)
+
+
+def test_a_fast_line_has_no_limit() -> None:
+    pace = Pace()
+    pace.measured(0.0, [Sample(0.0, 0), Sample(0.005, 16_000)], 10 * FAST_BPS)
+    assert pace.limit_bps is None
+
+
+def test_a_train_that_told_nothing_is_tried_again_soon_and_changes_nothing() -> None:
+    pace = Pace()
+    pace.measured(0.0, train(64_000), 0.0)
+    before = pace.limit_bps
+    pace.measured(100.0, [Sample(0.0, 0)], 0.0)
+    assert pace.limit_bps == before
+    assert pace.due(106.0, 16_000)
+
+
+@given(st.lists(st.tuples(st.floats(0.001, 10), st.integers(0, 3000)), max_size=50), st.floats(0, 1e12))
+def test_property_a_limit_is_never_below_the_slowest(steps: list[tuple[float, int]], kernel_bps: float) -> None:
+    at, octets, samples = 0.0, 0, [Sample(0.0, 0)]
+    for pause, more in steps:
+        at, octets = at + pause, octets + more
+        samples.append(Sample(at, octets))
+    pace = Pace()
+    pace.measured(at, samples, kernel_bps)
+    assert pace.limit_bps is None or pace.limit_bps >= SLOWEST_BPS
+
+
+def test_a_rate_of_better_days_is_not_believed() -> None:
+    """The kernel goes on reporting the best it saw on this connection, after the line has become a bad one."""
+    pace = Pace()
+    pace.measured(0.0, train(64_000), 10 * FAST_BPS)
+    assert pace.limit_bps is not None
+    assert abs(pace.limit_bps - SHARE * 64_000) < 1

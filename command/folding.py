@@ -107,6 +107,13 @@ class _Quiet:
         return self._owners and isinstance(row, Timer) and row.kind.startswith(OWNERS_TIMERS)
 
 
+class _Guest(_Quiet):
+    """Rows for this node's own word in another node's incident: the owner's timers are armed there, all others here."""
+
+    def _armed(self, row: Row) -> bool:
+        return not (isinstance(row, Timer) and row.kind.startswith(OWNERS_TIMERS))
+
+
 class _Anew(_Quiet):
     """Rows for folding an incident anew: what is not a row of the incident, or a timer of its owner, stays as it is."""
 
@@ -185,7 +192,9 @@ class Folding:
     def own(self, written: Written) -> None:
         """Fold an entry written here; it is the last of its subject."""
         entry = written.entry
-        self._domain.project(self._rows, written)
+        incident = self._rows.get(INCIDENT, entry.subject.partition("/")[2]) if self._crowd else None
+        elsewhere = incident is not None and incident.owner != self._node
+        self._domain.project(_Guest(self._rows) if elsewhere else self._rows, written)
         if not entry.subject.startswith("incident/"):
             if self._crowd and entry.subject == TREE:
                 self._moved()
@@ -217,7 +226,7 @@ class Folding:
             self._domain.project(self._rows, written)
         elif entry.subject.startswith("incident/"):
             incident = self._rows.get(INCIDENT, entry.subject.partition("/")[2])
-            self._safely(lambda one: self._domain.project(self._view(incident), one), written)
+            self._safely(lambda one: self._of_incident(self._view(incident), one), written)
         else:
             self._safely(self._other, written)
 
@@ -298,8 +307,17 @@ class Folding:
         elif incident.contested or not picture.appends(entry, seen, known.lengths, _chain(incident)):
             return False
         known.lengths[name], known.seen[name] = entry.seq, seen
-        self._safely(lambda one: self._domain.project(self._view(incident), one), written)
+        self._safely(lambda one: self._of_incident(self._view(incident), one), written)
         return True
+
+    def _of_incident(self, rows: Editing, written: Written) -> None:
+        """Project an entry of an incident that counts. What a node says of timers while another owns the incident is about
+        its own: a guest can't stop the owner's."""
+        entry = written.entry
+        incident = self._rows.get(INCIDENT, entry.subject.partition("/")[2])
+        if entry.kind.startswith("timer.") and incident is not None and incident.owner != entry.origin:
+            return
+        self._domain.project(rows, written)
 
     def _view(self, incident: Incident | None) -> Editing:
         """The rows through which another node's entry is folded: the owner's timers run where the incident is owned."""
@@ -439,7 +457,7 @@ class Folding:
 
     def _project(self, rows: Editing, written: Written, verdict: Verdict) -> None:
         if verdict.counts:
-            self._domain.project(rows, written)
+            self._of_incident(rows, written)
             return
         if written.entry.kind == "order.issued" and verdict is Verdict.LATE:
             issue_late(rows, written)

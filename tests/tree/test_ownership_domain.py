@@ -70,6 +70,7 @@ async def test_an_offer_that_is_agreed_to_moves_the_incident_with_its_timers(dat
         with pytest.raises(Conflict, match=r"ownership\.not_asked"):
             await county.log.append(AnswerTransfer(id=offer.id, version=offer.version, agree=True), SELF)
         await city.log.append(AnswerTransfer(id=offer.id, version=offer.version, agree=True), SELF)
+        assert not await rows(city, TIMER)  # the owner's timers run at the owner alone
         await carry(city, county)
         await _fire(county)  # unless the node has done so already
         await settled(county, key)

@@ -15,28 +15,22 @@ from typing import Any
 
 import uvloop
 
-from command import (
+from command import cli, demo, demo_tree
+from command.base import timer
+from command.base.config import Config, load
+from command.base.errors import FenghuoError
+from command.base.projection import Domain
+from command.domain import (
     account,
-    admin_api,
-    audit_api,
     chairing,
-    cli,
-    demo,
-    demo_tree,
     fence,
-    files,
     floor,
     generation,
-    health,
-    import_api,
     imports,
     incident,
     ladder,
-    link_api,
     location,
-    location_api,
     meeting,
-    meeting_api,
     minutes,
     nodes,
     notice,
@@ -45,21 +39,26 @@ from command import (
     presence,
     registry,
     registry_edits,
-    requests,
     roll_call,
     roster,
-    routes,
     schedule,
-    session_api,
     tenure,
-    timer,
-    tree_api,
-    uplink,
 )
-from command.config import Config, load
-from command.errors import FenghuoError
-from command.projection import Domain
+from command.edge import (
+    admin_api,
+    audit_api,
+    files,
+    health,
+    import_api,
+    location_api,
+    meeting_api,
+    requests,
+    routes,
+    session_api,
+    tree_api,
+)
 from command.service import House, Service
+from command.uplink import link_api, uplink
 from media import api as media
 from sms import api as sms_api
 from sms import part as sms

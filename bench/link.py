@@ -20,18 +20,19 @@ from typing import Any
 import uvloop
 
 import server
-from command import pairing, requests
-from command.config import load
-from command.dialler import JOIN_FILE
-from command.entry import By
-from command.identity import load_or_make, node_id
-from command.incident import AddNote, ReportIncident
-from command.nodes import InviteNode, NodeKind, NodeLevel
-from command.registry import Tier
-from command.registry_edits import SaveOrganisation
-from command.schema import Category, Level, Place
+from command.base.config import load
+from command.base.entry import By
+from command.base.identity import load_or_make, node_id
+from command.base.schema import Category, Level, Place
+from command.domain.incident import AddNote, ReportIncident
+from command.domain.nodes import InviteNode, NodeKind, NodeLevel
+from command.domain.registry import Tier
+from command.domain.registry_edits import SaveOrganisation
+from command.edge import requests
 from command.service import Service
-from command.uplink import PART
+from command.tree import pairing
+from command.uplink.dialler import JOIN_FILE
+from command.uplink.uplink import PART
 
 FIGURES = ("link.catchup_s", "link.catchup_ratio", "link.memory_mb")
 ENTRIES = int(os.environ.get("BENCH_LINK_ENTRIES", "100000"))

@@ -15,13 +15,13 @@ from typing import Any
 import uvloop
 
 import server
-from command import requests
-from command.config import load
-from command.entry import By
-from command.incident import AddNote, ReportIncident
-from command.registry import Tier
-from command.registry_edits import SaveOrganisation
-from command.schema import Category, Level, Place
+from command.base.config import load
+from command.base.entry import By
+from command.base.schema import Category, Level, Place
+from command.domain.incident import AddNote, ReportIncident
+from command.domain.registry import Tier
+from command.domain.registry_edits import SaveOrganisation
+from command.edge import requests
 from command.service import Service
 
 FIGURES = ("log.durable_per_s", "log.ack_p99_ms")

@@ -20,14 +20,14 @@ import numpy as np
 import shapely
 
 import server
-from command.account import CreateAccount
-from command.config import load
-from command.entry import By
-from command.fence import DrawFence
-from command.registry import ACCOUNT, Tier, UnitKind
-from command.registry_edits import SaveOrganisation, SaveUnit
-from command.requests import configure
-from command.rights import Actor, Role
+from command.base.config import load
+from command.base.entry import By
+from command.base.rights import Actor, Role
+from command.domain.account import CreateAccount
+from command.domain.fence import DrawFence
+from command.domain.registry import ACCOUNT, Tier, UnitKind
+from command.domain.registry_edits import SaveOrganisation, SaveUnit
+from command.edge.requests import configure
 from command.service import Service
 from geo import coord
 from tests.services import ServerProcess

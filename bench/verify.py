@@ -16,17 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import server
-from command import identity, requests
-from command.backup import reading
-from command.config import load
-from command.entry import By, Draft
-from command.incident import INCIDENT, ReportIncident
-from command.projection import Context, Decision, Rows
-from command.registry import Tier
-from command.registry_edits import SaveOrganisation
-from command.schema import Category, Level, Place, Struct, need
+from command.base import identity
+from command.base.config import load
+from command.base.entry import By, Draft
+from command.base.projection import Context, Decision, Rows
+from command.base.schema import Category, Level, Place, Struct, need
+from command.domain.incident import INCIDENT, ReportIncident
+from command.domain.registry import Tier
+from command.domain.registry_edits import SaveOrganisation
+from command.edge import requests
+from command.log.backup import reading
+from command.log.verify import verify
 from command.service import House, Service
-from command.verify import verify
 
 FIGURES = ("verify.entries_per_s", "verify.all_seals_per_s")
 ENTRIES = 250_000

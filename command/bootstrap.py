@@ -1,9 +1,9 @@
 """The first organisation of an empty node: what an administrator needs before anything else can be made."""
 
-from command.api import Node
-from command.entry import By
-from command.registry import Tier
-from command.registry_edits import SaveOrganisation
+from command.base.entry import By
+from command.domain.registry import Tier
+from command.domain.registry_edits import SaveOrganisation
+from command.edge.api import Node
 
 
 async def first_organisation(node: Node) -> str:

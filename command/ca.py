@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from command.errors import Rejected
-from command.identity import write_secret
+from command.base.errors import Rejected
+from command.base.identity import write_secret
 
 AUTHORITY_DAYS, NODE_DAYS = 3650, 825
 

@@ -10,17 +10,18 @@ import sys
 import time
 from pathlib import Path
 
-from command import identity, tree_cli
-from command.account import CreateAccount
-from command.backup import backup, reading, restore
-from command.clock import Clock
-from command.config import Config, describe
-from command.entry import By
-from command.registry import ORGANISATION
-from command.rights import Role
+from command import tree_cli
+from command.base import identity
+from command.base.clock import Clock
+from command.base.config import Config, describe
+from command.base.entry import By
+from command.base.rights import Role
+from command.domain.account import CreateAccount
+from command.domain.registry import ORGANISATION
+from command.log.backup import backup, reading, restore
+from command.log.verify import Report, verify
+from command.log.witness import read_witness
 from command.service import House, Service
-from command.verify import Report, verify
-from command.witness import read_witness
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -9,18 +9,18 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from command.account import CreateAccount
-from command.entry import By
-from command.identity import write_secret
-from command.notice import Recipients
-from command.order import Means, Rung
-from command.plan import PlannedFence, PlannedNotice, PlannedOrder, PlannedRoom, SavePlan
-from command.projection import Row
-from command.registry import ORGANISATION, Tier, UnitKind
-from command.registry_edits import SaveGroup, SaveOrganisation, SavePerson, SaveTemplate, SaveUnit
-from command.rights import Role
-from command.roster import AddShifts, PlannedShift
-from command.schema import Category, Level, Party, PartyKind, Place, Urgency
+from command.base.entry import By
+from command.base.identity import write_secret
+from command.base.projection import Row
+from command.base.rights import Role
+from command.base.schema import Category, Level, Party, PartyKind, Place, Urgency
+from command.domain.account import CreateAccount
+from command.domain.notice import Recipients
+from command.domain.order import Means, Rung
+from command.domain.plan import PlannedFence, PlannedNotice, PlannedOrder, PlannedRoom, SavePlan
+from command.domain.registry import ORGANISATION, Tier, UnitKind
+from command.domain.registry_edits import SaveGroup, SaveOrganisation, SavePerson, SaveTemplate, SaveUnit
+from command.domain.roster import AddShifts, PlannedShift
 from command.service import Service
 from geo import region, shape
 

@@ -20,20 +20,20 @@ from typing import Any
 
 import aiohttp
 
-from command import pairing
-from command.account import CreateAccount
-from command.config import Config, load
+from command.base.config import Config, load
+from command.base.entry import By
+from command.base.identity import write_secret
+from command.base.rights import Role
+from command.base.schema import Place
+from command.base.supervise import spawn
 from command.demo import CREDENTIALS, NUMBER_PREFIX
-from command.dialler import JOIN_FILE
-from command.entry import By
-from command.identity import write_secret
-from command.nodes import NODE, EditNode, InviteNode, NodeKind, NodeLevel
-from command.registry import ORGANISATION, Tier, UnitKind
-from command.registry_edits import SaveOrganisation, SavePerson, SaveUnit
-from command.rights import Role
-from command.schema import Place
+from command.domain.account import CreateAccount
+from command.domain.nodes import NODE, EditNode, InviteNode, NodeKind, NodeLevel
+from command.domain.registry import ORGANISATION, Tier, UnitKind
+from command.domain.registry_edits import SaveOrganisation, SavePerson, SaveUnit
 from command.service import House, Service
-from command.supervise import spawn
+from command.tree import pairing
+from command.uplink.dialler import JOIN_FILE
 
 BY = By(account="node")
 LAID_OUT = "laid-out"

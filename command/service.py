@@ -18,32 +18,33 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.engine import Connection
 
-from command import health, identity
-from command.api import NODE, Node, Route, add_routes, check_routes, errors
-from command.auth import Auth
-from command.bus import Bus, RedisHints
-from command.clock import Clock
-from command.config import Config
-from command.entry import By
-from command.errors import Corrupt
-from command.files import FrontEnd, security_headers
-from command.generation import OpenGeneration
-from command.instance import KEY as INSTANCE
-from command.instance import Instance
-from command.live import Live, Topic, Visible, check_topics
-from command.log import Log
-from command.openapi import route_of
-from command.patience import KEEPALIVE_S, Patience
-from command.projection import Domain, Rows
-from command.rebuild import rebuild
-from command.registry import ORGANISATION, OrganisationTree
-from command.requests import request_ids
-from command.rights import Tree
-from command.store import STREAM, get_meta, guarded, open_store, prepare, set_meta
-from command.supervise import end, forever, spawn
-from command.timeline import position_of
-from command.timers import Timers
-from command.witness import Witness, stream_heads
+from command.base import identity
+from command.base.clock import Clock
+from command.base.config import Config
+from command.base.entry import By
+from command.base.errors import Corrupt
+from command.base.projection import Domain, Rows
+from command.base.rights import Tree
+from command.base.supervise import end, forever, spawn
+from command.domain.generation import OpenGeneration
+from command.domain.registry import ORGANISATION, OrganisationTree
+from command.edge import health
+from command.edge.api import NODE, Node, Route, add_routes, check_routes, errors
+from command.edge.auth import Auth
+from command.edge.files import FrontEnd, security_headers
+from command.edge.live import Live, Topic, Visible, check_topics
+from command.edge.openapi import route_of
+from command.edge.patience import KEEPALIVE_S, Patience
+from command.edge.requests import request_ids
+from command.log.bus import Bus, RedisHints
+from command.log.instance import KEY as INSTANCE
+from command.log.instance import Instance
+from command.log.rebuild import rebuild
+from command.log.store import STREAM, get_meta, guarded, open_store, prepare, set_meta
+from command.log.timeline import position_of
+from command.log.timers import Timers
+from command.log.witness import Witness, stream_heads
+from command.log.writer import Log
 
 SHUTDOWN_S = 6.0
 CHECKPOINT_S = 1.0

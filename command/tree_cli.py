@@ -9,20 +9,20 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
-from command import pairing
-from command.backup import reading
-from command.carriage import Carriage
-from command.clock import Clock
-from command.config import Config
-from command.dialler import JOIN_FILE
-from command.entry import By
-from command.errors import Missing, Rejected
-from command.identity import load_or_make, node_id, write_secret
-from command.nodes import NODE, InviteNode, NodeKind, NodeLevel, RevokeNode
-from command.presence import PRESENCE
+from command.base.clock import Clock
+from command.base.config import Config
+from command.base.entry import By
+from command.base.errors import Missing, Rejected
+from command.base.identity import load_or_make, node_id, write_secret
+from command.domain.nodes import NODE, InviteNode, NodeKind, NodeLevel, RevokeNode
+from command.domain.presence import PRESENCE
+from command.log.backup import reading
+from command.log.store import STREAM
+from command.log.witness import stream_heads
 from command.service import House, Service
-from command.store import STREAM
-from command.witness import stream_heads
+from command.tree import pairing
+from command.uplink.carriage import Carriage
+from command.uplink.dialler import JOIN_FILE
 
 COMMANDS = ("invite", "join", "nodes", "revoke")
 BY = By(account="node")

@@ -8,9 +8,9 @@ from typing import Any
 
 from prometheus_client import generate_latest
 
-from command.api import Call, Node, Route
-from command.log import Receipt
-from command.meeting import ChairAct
+from command.domain.meeting import ChairAct
+from command.edge.api import Call, Node, Route
+from command.log.writer import Receipt
 from media.sdpfrag import FRAGMENT_TYPE
 from media.signalling import Conferences
 from media.sockets import Sockets

@@ -11,8 +11,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from command.clock import Clock
-from command.errors import Conflict, Missing, Rejected, Unavailable
+from command.base.clock import Clock
+from command.base.errors import Conflict, Missing, Rejected, Unavailable
 from media import control, sdp
 from media.output import Output
 from media.peer import Peer

@@ -11,12 +11,12 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from command.api import Node, by_of
-from command.auth import Session
-from command.chairing import Knock
-from command.errors import FenghuoError
-from command.room import Meeting, Room
-from command.supervise import spawn
+from command.base.errors import FenghuoError
+from command.base.supervise import spawn
+from command.domain.chairing import Knock
+from command.domain.room import Meeting, Room
+from command.edge.api import Node, by_of
+from command.edge.auth import Session
 
 journal = structlog.get_logger("media")
 

@@ -15,8 +15,8 @@ import sys
 from collections import deque
 from pathlib import Path
 
-from command.errors import Unavailable
-from command.supervise import spawn
+from command.base.errors import Unavailable
+from command.base.supervise import spawn
 
 START_TIMEOUT_S = 15.0  # it imports everything a worker needs
 END_TIMEOUT_S = 2.0

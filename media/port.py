@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from command.clock import Clock
+from command.base.clock import Clock
 from media import stun
 from media.datagrams import SHORTEST_MEDIA, Address, Ancillary, Datagrams, Destination, Line, answering
 from media.quiet import Quiet

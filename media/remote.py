@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from command.errors import Conflict, Denied, FenghuoError, Missing, Rejected, Unavailable
-from command.supervise import spawn
+from command.base.errors import Conflict, Denied, FenghuoError, Missing, Rejected, Unavailable
+from command.base.supervise import spawn
 from media import control
 from media.nursery import Nursery
 

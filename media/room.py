@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from command.errors import Conflict, Denied, Missing, Unavailable
+from command.base.errors import Conflict, Denied, Missing, Unavailable
 from media import control
 
 MEMBERS_MAX = 300

@@ -29,7 +29,7 @@ from aiortc.rtcdtlstransport import (
 )
 from OpenSSL import SSL
 
-from command.errors import Rejected
+from command.base.errors import Rejected
 from media.feedback import Bye, Feedback, KeyRequest, Nack, ReceiverReport, Remb, SenderReport
 from media.repair import Report
 from media.sdp import Codec, Description, Media, Stream, known_lines, rids_of

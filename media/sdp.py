@@ -12,7 +12,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import NamedTuple
 
-from command.errors import Rejected
+from command.base.errors import Rejected
 from media.rtp import (
     LEVEL_URI,
     MID_URI,

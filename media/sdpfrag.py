@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from command.errors import Rejected
+from command.base.errors import Rejected
 
 FRAGMENT_TYPE = "application/trickle-ice-sdpfrag"
 FRAGMENT_BYTES_MAX = 16_384

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import msgspec
 from aiohttp import web
 
-from command.auth import Session
-from command.errors import FenghuoError, Rejected
-from command.meeting import Member
+from command.base.errors import FenghuoError, Rejected
+from command.domain.meeting import Member
+from command.edge.auth import Session
 from media.control import TILES_MAX, MuteKind
 from media.experience import Experience
 

@@ -16,18 +16,18 @@ import structlog
 from aiohttp import web
 from msgspec.structs import replace
 
-from command.api import Node, by_of
-from command.auth import Session
-from command.chairing import Knock
-from command.config import media_addresses
-from command.entry import By
-from command.errors import Conflict, Denied, FenghuoError, Missing, Unavailable
-from command.log import Commit
-from command.meeting import Fact, MemberFact
-from command.reading import ReadRows
-from command.rights import allowed
-from command.room import MEETING, ROOM, Meeting, Member, Microphones, Room, admit, focus, held, scope
-from command.supervise import spawn
+from command.base.config import media_addresses
+from command.base.entry import By
+from command.base.errors import Conflict, Denied, FenghuoError, Missing, Unavailable
+from command.base.rights import allowed
+from command.base.supervise import spawn
+from command.domain.chairing import Knock
+from command.domain.meeting import Fact, MemberFact
+from command.domain.room import MEETING, ROOM, Meeting, Member, Microphones, Room, admit, focus, held, scope
+from command.edge.api import Node, by_of
+from command.edge.auth import Session
+from command.log.reading import ReadRows
+from command.log.writer import Commit
 from media import control
 from media.control import MuteKind
 from media.door import Door

@@ -11,11 +11,11 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from command.api import Call, Node, check_origin
-from command.auth import Session
-from command.errors import Conflict, FenghuoError, Rejected, Unauthenticated
-from command.meeting import Room
-from command.supervise import spawn
+from command.base.errors import Conflict, FenghuoError, Rejected, Unauthenticated
+from command.base.supervise import spawn
+from command.domain.meeting import Room
+from command.edge.api import Call, Node, check_origin
+from command.edge.auth import Session
 from media.seat import FRAME_BYTES_MAX, Frame, Seat, error_frame, read_frame
 from media.signalling import Conferences
 

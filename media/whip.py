@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from command.api import Call
-from command.errors import Conflict, Denied, FenghuoError, Missing, Rejected
-from command.schema import Value
+from command.base.errors import Conflict, Denied, FenghuoError, Missing, Rejected
+from command.base.schema import Value
+from command.edge.api import Call
 from media import sdpfrag
 from media.sdp import SDP_BYTES_MAX
 from media.sdpfrag import FRAGMENT_BYTES_MAX, FRAGMENT_TYPE, Fragment, Malformed

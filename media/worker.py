@@ -20,8 +20,8 @@ from typing import Any
 import msgspec
 import uvloop
 
-from command.clock import Clock
-from command.errors import Conflict, Denied, FenghuoError, Missing, Unavailable
+from command.base.clock import Clock
+from command.base.errors import Conflict, Denied, FenghuoError, Missing, Unavailable
 from media import control
 from media.conference import Conference, Surroundings
 from media.datagrams import interface_addresses

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from command.errors import Rejected
+from command.base.errors import Rejected
 from sms.template import Language
 
 TITLE_CHARS_MAX = 12

@@ -12,17 +12,17 @@ from aiohttp import web
 from msgspec import Meta
 from sqlalchemy.engine import Connection
 
-from command.api import GATEWAY as SIGNED
-from command.api import Call, Route, request_key
-from command.errors import Missing, Rejected
-from command.live import Topic, Visible
-from command.log import Receipt
-from command.notice import NOTICE, Notice, NoticeKind, NoticeState, scope
-from command.projection import Row
-from command.rights import NODE as WHOLE_NODE
-from command.rights import Scope, require
-from command.schema import Id, Phone, Struct, Value
-from command.store import Store
+from command.base.errors import Missing, Rejected
+from command.base.projection import Row
+from command.base.rights import NODE as WHOLE_NODE
+from command.base.rights import Scope, require
+from command.base.schema import Id, Phone, Struct, Value
+from command.domain.notice import NOTICE, Notice, NoticeKind, NoticeState, scope
+from command.edge.api import GATEWAY as SIGNED
+from command.edge.api import Call, Route, request_key
+from command.edge.live import Topic, Visible
+from command.log.store import Store
+from command.log.writer import Receipt
 from sms import broadcast, inbox, outbox
 from sms.broadcast import CancelNotice, DraftNotice, Preview, ReviewNotice
 from sms.inbox import INBOUND, PHONE_TEXT, HandleInbound, InboundText

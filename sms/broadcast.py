@@ -10,17 +10,17 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from command import incident as incidents
-from command.entry import Draft
-from command.errors import Conflict, Rejected
-from command.fence import FENCE
-from command.incident import INCIDENT
-from command.meeting import ROOM
-from command.notice import NOTICE, REVIEWED, NoticeKind, NoticeState, Recipients, notice_draft, scope
-from command.projection import Context, Decider, Decision, Rows, Table
-from command.registry import GROUP, ORGANISATION, PERSON, TEMPLATE, UNIT, Person, on_duty
-from command.rights import Scope
-from command.schema import Id, ShortText, Struct, Text, Urgency, Value, Version, fresh, need
+from command.base.entry import Draft
+from command.base.errors import Conflict, Rejected
+from command.base.projection import Context, Decider, Decision, Rows, Table
+from command.base.rights import Scope
+from command.base.schema import Id, ShortText, Struct, Text, Urgency, Value, Version, fresh, need
+from command.domain import incident as incidents
+from command.domain.fence import FENCE
+from command.domain.incident import INCIDENT
+from command.domain.meeting import ROOM
+from command.domain.notice import NOTICE, REVIEWED, NoticeKind, NoticeState, Recipients, notice_draft, scope
+from command.domain.registry import GROUP, ORGANISATION, PERSON, TEMPLATE, UNIT, Person, on_duty
 from sms import review, template
 from sms.expansion import Addressee
 from sms.numbers import e164_or_none

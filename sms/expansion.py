@@ -11,13 +11,13 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from command.entry import Draft
-from command.errors import Rejected
-from command.notice import NOTICE, Counts, Notice, NoticeState
-from command.order import ORDER
-from command.projection import Context, Decision, Row, Rows, Table
-from command.rights import NODE
-from command.schema import Id, Struct, Urgency, Value, need
+from command.base.entry import Draft
+from command.base.errors import Rejected
+from command.base.projection import Context, Decision, Row, Rows, Table
+from command.base.rights import NODE
+from command.base.schema import Id, Struct, Urgency, Value, need
+from command.domain.notice import NOTICE, Counts, Notice, NoticeState
+from command.domain.order import ORDER
 from sms.answer import next_tag
 from sms.inbox import answerable
 from sms.message import Doubt, Message, State

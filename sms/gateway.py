@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from command.errors import FenghuoError
+from command.base.errors import FenghuoError
 from sms.message import Message
 from sms.numbers import is_demo
 from sms.receipt import Inbound, Receipt

@@ -11,12 +11,12 @@ from typing import Annotated, Any
 from msgspec import Meta
 from msgspec.structs import replace
 
-from command.entry import Draft
-from command.notice import NOTICE
-from command.order import ORDER, Order, Owner, Progress, ProgressOrder, decide_progress
-from command.projection import Context, Decision, Row, Rows, Table
-from command.rights import NODE, Scope
-from command.schema import Id, Instant, Struct, Text, need
+from command.base.entry import Draft
+from command.base.projection import Context, Decision, Row, Rows, Table
+from command.base.rights import NODE, Scope
+from command.base.schema import Id, Instant, Struct, Text, need
+from command.domain.notice import NOTICE
+from command.domain.order import ORDER, Order, Owner, Progress, ProgressOrder, decide_progress
 from sms.answer import Ambiguous, Answered, NothingOpen, OpenOrder, Word, read, resolve
 from sms.local import PhoneText
 from sms.message import Message, State

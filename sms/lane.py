@@ -12,14 +12,14 @@ from typing import Any
 import structlog
 from sqlalchemy.engine import Connection
 
-from command.clock import MICROSECONDS, Clock
-from command.entry import By
-from command.errors import FenghuoError, Unavailable
-from command.failpoint import reach
-from command.log import Log
-from command.schema import Urgency
-from command.store import Store
-from command.supervise import end, spawn
+from command.base.clock import MICROSECONDS, Clock
+from command.base.entry import By
+from command.base.errors import FenghuoError, Unavailable
+from command.base.failpoint import reach
+from command.base.schema import Urgency
+from command.base.supervise import end, spawn
+from command.log.store import Store
+from command.log.writer import Log
 from sms.gateway import Gateway, NotSubmitted, Refused, Uncertain
 from sms.message import Kind, Message, State, apply, cut
 from sms.outbox import MESSAGE, SUBMIT_MAX, MarkMessage, ReportGateway, SubmitMessages

@@ -8,9 +8,9 @@ until it was accepted once, also after a crash in between.
 import asyncio
 from typing import Protocol
 
-from command.clock import Clock
-from command.errors import FenghuoError, Rejected, Unavailable
-from command.projection import Row
+from command.base.clock import Clock
+from command.base.errors import FenghuoError, Rejected, Unavailable
+from command.base.projection import Row
 from sms.gateway import Limits, NotSubmitted, OnInbound, OnReceipt, Submitted
 from sms.message import ID_CHARS_MAX, Kind, Message, cut, outgoing
 from sms.numbers import mask, normalise

@@ -10,10 +10,10 @@ from enum import Enum, StrEnum
 
 import msgspec
 
-from command.clock import MICROSECONDS
-from command.errors import Conflict, Rejected
-from command.projection import Row
-from command.schema import Urgency
+from command.base.clock import MICROSECONDS
+from command.base.errors import Conflict, Rejected
+from command.base.projection import Row
+from command.base.schema import Urgency
 from sms.numbers import mask
 from sms.template import Language
 from sms.template import mark as marked

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import phonenumbers
 
-from command.errors import Rejected
+from command.base.errors import Rejected
 
 REGION = "CN"
 NUMBER_CHARS_MAX = 40

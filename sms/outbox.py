@@ -10,16 +10,16 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from command.clock import MICROSECONDS
-from command.entry import Draft
-from command.errors import Conflict
-from command.notice import NOTICE, Notice, NoticeState
-from command.notice import scope as notice_scope
-from command.order import ORDER, Progress, ProgressOrder, decide_progress
-from command.projection import Context, Decision, Row, Rows, Table
-from command.registry import ORGANISATION, SUBJECT
-from command.rights import NODE, Scope
-from command.schema import Id, Instant, ShortText, Struct, Text, Urgency, need
+from command.base.clock import MICROSECONDS
+from command.base.entry import Draft
+from command.base.errors import Conflict
+from command.base.projection import Context, Decision, Row, Rows, Table
+from command.base.rights import NODE, Scope
+from command.base.schema import Id, Instant, ShortText, Struct, Text, Urgency, need
+from command.domain.notice import NOTICE, Notice, NoticeState
+from command.domain.notice import scope as notice_scope
+from command.domain.order import ORDER, Progress, ProgressOrder, decide_progress
+from command.domain.registry import ORGANISATION, SUBJECT
 from sms.message import FINAL, Kind, Message, Next, State, apply, next_action, twin
 
 SUBMIT_MAX = 200

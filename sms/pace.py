@@ -4,8 +4,8 @@ Pure: instants (microseconds UTC) and the random share are arguments. Invariant:
 parts leave than the rate allows, plus `burst` or one message.
 """
 
-from command.clock import MICROSECONDS
-from command.schema import Urgency
+from command.base.clock import MICROSECONDS
+from command.base.schema import Urgency
 from sms.message import Message
 
 RETRY_FIRST_S = 2

@@ -5,11 +5,11 @@ Shell. Holds no rule. Invariant: what configuration says is the only thing that 
 
 from pathlib import Path
 
-from command import schedule
-from command.api import Node
-from command.config import Config
-from command.errors import Rejected
-from command.projection import Domain
+from command.base.config import Config
+from command.base.errors import Rejected
+from command.base.projection import Domain
+from command.domain import schedule
+from command.edge.api import Node
 from sms import broadcast, expansion, inbox, outbox
 from sms.gateway import Gateway
 from sms.review import Forbidden

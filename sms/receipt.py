@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from command.clock import MICROSECONDS
+from command.base.clock import MICROSECONDS
 from sms.message import Kind
 from sms.numbers import mask
 

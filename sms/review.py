@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from command.errors import Rejected
+from command.base.errors import Rejected
 
 WORDS_MAX = 10_000
 WORD_CHARS_MAX = 64

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from command.errors import Rejected
+from command.base.errors import Rejected
 from sms.text import Encoding, parts
 
 Language = Literal["zh", "en"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from command.errors import Rejected
+from command.base.errors import Rejected
 
 TEXT_UNITS_MAX = 1600
 """Longest text in UTF-16 code units; the documented limit of Twilio's `Body`, and 24 parts of UCS-2."""

@@ -20,7 +20,7 @@ from twilio.request_validator import RequestValidator, get_signature_algorithm
 from twilio.rest import Client
 from twilio.twiml.messaging_response import MessagingResponse
 
-from command.errors import Denied, Rejected, Unavailable
+from command.base.errors import Denied, Rejected, Unavailable
 from sms.gateway import Limits, NotSubmitted, OnInbound, OnReceipt, Refused, Submitted, Uncertain, guard
 from sms.message import ID_CHARS_MAX, Kind, Message, outgoing
 from sms.receipt import INBOUND_CHARS_MAX, Inbound, Receipt

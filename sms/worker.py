@@ -11,15 +11,15 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection
 
-from command.clock import MICROSECONDS, Clock
-from command.entry import By, Written
-from command.errors import Unavailable
-from command.log import Commit, Log
-from command.notice import NOTICE, Counts, Notice, NoticeState
-from command.schema import Urgency
-from command.store import Store
-from command.supervise import end, forever, spawn
-from command.workspace import Workspace
+from command.base.clock import MICROSECONDS, Clock
+from command.base.entry import By, Written
+from command.base.errors import Unavailable
+from command.base.schema import Urgency
+from command.base.supervise import end, forever, spawn
+from command.domain.notice import NOTICE, Counts, Notice, NoticeState
+from command.log.store import Store
+from command.log.workspace import Workspace
+from command.log.writer import Commit, Log
 from sms.broadcast import resolve
 from sms.expansion import CHUNK, ExpandChunk, ProgressNotice, ResolveNotice
 from sms.gateway import Gateway

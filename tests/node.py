@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import server
-from command.api import Node
-from command.clock import Clock
-from command.config import load
-from command.entry import By
-from command.registry import Tier, UnitKind
-from command.registry_edits import SaveOrganisation, SavePerson, SaveUnit
-from command.rights import Actor, Role
+from command.base.clock import Clock
+from command.base.config import load
+from command.base.entry import By
+from command.base.rights import Actor, Role
+from command.domain.registry import Tier, UnitKind
+from command.domain.registry_edits import SaveOrganisation, SavePerson, SaveUnit
+from command.edge.api import Node
 from command.service import Service
 
 NODE = By(account="node")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from command.config import OUTSIDE, PREFIX, Config
+from command.base.config import OUTSIDE, PREFIX, Config
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "docs/deploy"

@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from command import fence, incident, meeting, notice, order, plan
-from command.schema import Category, Level, Urgency
+from command.base.schema import Category, Level, Urgency
+from command.domain import fence, incident, meeting, notice, order, plan
 from tests.browser.desk import READY_MS, command, report, report_in_form, sign_in
 from tests.services import ROOT, ServerProcess
 

@@ -13,16 +13,16 @@ from typing import Any
 import aiohttp
 
 import server
-from command.account import CreateAccount
-from command.api import Node
-from command.clock import Clock
-from command.config import Config
-from command.entry import By
-from command.registry import Tier
-from command.registry_edits import SaveOrganisation
-from command.rights import Role
+from command.base.clock import Clock
+from command.base.config import Config
+from command.base.entry import By
+from command.base.rights import Role
+from command.domain.account import CreateAccount
+from command.domain.registry import Tier
+from command.domain.registry_edits import SaveOrganisation
+from command.edge.api import Node
+from command.log.timeline import read
 from command.service import Service
-from command.timeline import read
 
 PASSWORD = "correct horse 9"
 NODE = By(account="node")

@@ -7,19 +7,19 @@ from typing import Any
 
 import aiohttp
 
-from command.account import CreateAccount
-from command.clock import MICROSECONDS, ManualClock
-from command.fence import FENCE, DrawFence, Fence, Rule
-from command.incident import ReportIncident
-from command.live import Live
-from command.location import LOCATION, TRACK
-from command.registry import ACCOUNT, UnitKind
-from command.registry_edits import SaveUnit
-from command.rights import Role
-from command.schema import Category, Level, Place
+from command.base.clock import MICROSECONDS, ManualClock
+from command.base.rights import Role
+from command.base.schema import Category, Level, Place
+from command.domain.account import CreateAccount
+from command.domain.fence import FENCE, DrawFence, Fence, Rule
+from command.domain.incident import ReportIncident
+from command.domain.location import LOCATION, TRACK
+from command.domain.registry import ACCOUNT, UnitKind
+from command.domain.registry_edits import SaveUnit
+from command.edge.live import Live
+from command.edge.watch import Watch
+from command.log.timeline import read as read_timeline
 from command.service import Service
-from command.timeline import read as read_timeline
-from command.watch import Watch
 from tests.node import NODE, World, service, world
 
 LON, LAT = 120.0, 30.0

@@ -7,9 +7,9 @@ import pyotp
 import pytest
 import sqlalchemy as sa
 
-from command.account import TOKENS_MAX
-from command.rights import Role
-from command.store import ENTRY, IDEMPOTENCY
+from command.base.rights import Role
+from command.domain.account import TOKENS_MAX
+from command.log.store import ENTRY, IDEMPOTENCY
 from tests.command.assembly import PASSWORD, Assembly, Client, assembled
 
 

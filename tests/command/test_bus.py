@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
 
-from command.bus import CHANNEL, HINT_BYTES_MAX, Hint, RedisHints
-from command.log import Commit
-from command.supervise import end, spawn
+from command.base.supervise import end, spawn
+from command.log.bus import CHANNEL, HINT_BYTES_MAX, Hint, RedisHints
+from command.log.writer import Commit
 from tests.services import RedisServer
 
 TIMEOUT_S = 20

@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
-from command.account import CreateAccount
-from command.api import Node
-from command.clock import ManualClock
-from command.entry import By
-from command.errors import Conflict, Denied
-from command.incident import ALARM, INCIDENT, STEPS, AcknowledgeAlarm, Incident, State, Step, StepIncident, step
-from command.notice import NOTICE, Recipients
-from command.order import (
+from command.base.clock import ManualClock
+from command.base.entry import By
+from command.base.errors import Conflict, Denied
+from command.base.rights import Role
+from command.base.schema import Category, Level, Party, PartyKind
+from command.base.timer import TIMER, FireTimer
+from command.domain.account import CreateAccount
+from command.domain.incident import ALARM, INCIDENT, STEPS, AcknowledgeAlarm, Incident, State, Step, StepIncident, step
+from command.domain.notice import NOTICE, Recipients
+from command.domain.order import (
     ANSWERED,
     FORWARD,
     ORDER,
@@ -26,7 +28,7 @@ from command.order import (
     Rung,
     forward,
 )
-from command.plan import (
+from command.domain.plan import (
     ACTIVATION,
     DecideActivation,
     PlannedFence,
@@ -36,10 +38,8 @@ from command.plan import (
     RequestActivation,
     SavePlan,
 )
-from command.registry import UNIT, UnitStatus
-from command.rights import Role
-from command.schema import Category, Level, Party, PartyKind
-from command.timer import TIMER, FireTimer
+from command.domain.registry import UNIT, UnitStatus
+from command.edge.api import Node
 from tests.command.test_log import report
 from tests.node import NODE, World, actor, node, world
 

@@ -5,9 +5,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command import entry as entries
-from command.entry import By, Entry
-from command.errors import Corrupt, Rejected
+from command.base import entry as entries
+from command.base.entry import By, Entry
+from command.base.errors import Corrupt, Rejected
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(),

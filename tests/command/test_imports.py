@@ -10,8 +10,8 @@ import aiohttp
 import openpyxl
 import pytest
 
-from command.errors import Rejected
-from command.sheet import CELL_CHARS_MAX, COLUMNS_MAX, FILE_BYTES_MAX, ROWS_MAX, read_table
+from command.base.errors import Rejected
+from command.domain.sheet import CELL_CHARS_MAX, COLUMNS_MAX, FILE_BYTES_MAX, ROWS_MAX, read_table
 from tests.command.assembly import Client, assembled
 
 HEADER = ["姓名", "单位", "手机号", "职务", "语言", "分组"]

@@ -5,16 +5,16 @@ import random
 from pathlib import Path
 from typing import Any
 
-from command.clock import MICROSECONDS
-from command.live import RING_ITEMS_MAX
-from command.location import LOCATION
-from command.location_api import FIXES_MAX
-from command.log import Commit
-from command.projection import Change
-from command.registry import UnitKind
-from command.registry_edits import SaveUnit
-from command.rights import Role
-from command.schema import Place
+from command.base.clock import MICROSECONDS
+from command.base.projection import Change
+from command.base.rights import Role
+from command.base.schema import Place
+from command.domain.location import LOCATION
+from command.domain.registry import UnitKind
+from command.domain.registry_edits import SaveUnit
+from command.edge.live import RING_ITEMS_MAX
+from command.edge.location_api import FIXES_MAX
+from command.log.writer import Commit
 from geo import CODES, coord, region
 from tests.command.places import LAT, LON, NOW, Places, places
 

@@ -3,7 +3,7 @@
 import random
 from dataclasses import replace
 
-from command.location import NOTHING, RECENT_MAX, Memory, sift
+from command.domain.location import NOTHING, RECENT_MAX, Memory, sift
 from geo.track import Fix, Trail, Verdict
 
 S = 1_000_000

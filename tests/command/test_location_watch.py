@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from command.clock import MICROSECONDS
-from command.errors import Rejected, Unavailable
-from command.fence import EditFence, RemoveFence, Rule
-from command.incident import Step as IncidentStep
-from command.incident import StepIncident
-from command.location import FENCE_STATE, FORGET_AT_ONCE, LOCATION, TRACK, TRAIL, RecordFixes, Source, TrackPoint
-from command.registry import UnitKind
-from command.registry_edits import SaveUnit
-from command.watch import FIXES_WAITING_MAX
+from command.base.clock import MICROSECONDS
+from command.base.errors import Rejected, Unavailable
+from command.domain.fence import EditFence, RemoveFence, Rule
+from command.domain.incident import Step as IncidentStep
+from command.domain.incident import StepIncident
+from command.domain.location import FENCE_STATE, FORGET_AT_ONCE, LOCATION, TRACK, TRAIL, RecordFixes, Source, TrackPoint
+from command.domain.registry import UnitKind
+from command.domain.registry_edits import SaveUnit
+from command.edge.watch import FIXES_WAITING_MAX
 from geo.track import Fix
 from tests.command.places import LAT, LON, NOW, places
 from tests.node import NODE

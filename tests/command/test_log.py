@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from command.entry import By
-from command.errors import Conflict, Denied, Rejected
-from command.incident import INCIDENT, EditIncident, ReportIncident
-from command.rights import Role
-from command.schema import Category, Level, Place
+from command.base.entry import By
+from command.base.errors import Conflict, Denied, Rejected
+from command.base.rights import Role
+from command.base.schema import Category, Level, Place
+from command.domain.incident import INCIDENT, EditIncident, ReportIncident
 from tests.node import NODE, actor, node, world
 
 

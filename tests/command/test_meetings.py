@@ -10,27 +10,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command import chairing, floor, ical, roll_call, schedule
-from command.account import CreateAccount
-from command.api import Node
-from command.chairing import SetControl, StartPoll
-from command.clock import ManualClock
-from command.entry import By
-from command.errors import Conflict, Missing, Rejected
-from command.floor import CallUp, MoveFloor
-from command.invitation import HEADS, texts
-from command.meeting import SPANS_MAX, CloseRoom, Fact, Member, MemberFact
-from command.meeting_api import attendance_sheet
-from command.minutes import MINUTES, SaveMinutes
-from command.notice import NOTICE, NoticeKind, Recipients
-from command.registry import Person
-from command.registry_edits import SaveGroup, SavePerson
-from command.rights import Role
-from command.roll_call import CHAT, ROLL_CALL, MarkRollCall, Say, StartRollCall
-from command.room import ATTENDANCE, MEETING, ROOM, Attendance, Microphones, Span
-from command.roster import AddShifts, PlannedShift
-from command.schedule import SCHEDULE, BeginMeeting, CancelMeeting, EditMeeting, ScheduleMeeting, State, Step
-from command.timer import TIMER, FireTimer
+from command.base.clock import ManualClock
+from command.base.entry import By
+from command.base.errors import Conflict, Missing, Rejected
+from command.base.rights import Role
+from command.base.timer import TIMER, FireTimer
+from command.domain import chairing, floor, ical, roll_call, schedule
+from command.domain.account import CreateAccount
+from command.domain.chairing import SetControl, StartPoll
+from command.domain.floor import CallUp, MoveFloor
+from command.domain.invitation import HEADS, texts
+from command.domain.meeting import SPANS_MAX, CloseRoom, Fact, Member, MemberFact
+from command.domain.minutes import MINUTES, SaveMinutes
+from command.domain.notice import NOTICE, NoticeKind, Recipients
+from command.domain.registry import Person
+from command.domain.registry_edits import SaveGroup, SavePerson
+from command.domain.roll_call import CHAT, ROLL_CALL, MarkRollCall, Say, StartRollCall
+from command.domain.room import ATTENDANCE, MEETING, ROOM, Attendance, Microphones, Span
+from command.domain.roster import AddShifts, PlannedShift
+from command.domain.schedule import SCHEDULE, BeginMeeting, CancelMeeting, EditMeeting, ScheduleMeeting, State, Step
+from command.edge.api import Node
+from command.edge.meeting_api import attendance_sheet
 from tests.node import NODE, World, actor, node, world
 
 HOUR_US = 3600 * 1_000_000

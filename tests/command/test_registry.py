@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command.account import DAY_US
-from command.errors import Rejected
-from command.phone import e164
-from command.projection import Row
-from command.rebuild import rebuild
-from command.registry_edits import SavePerson, placeholders
-from command.rights import Role
+from command.base.errors import Rejected
+from command.base.phone import e164
+from command.base.projection import Row
+from command.base.rights import Role
+from command.domain.account import DAY_US
+from command.domain.registry_edits import SavePerson, placeholders
+from command.log.rebuild import rebuild
 from tests.command.assembly import Assembly, Client, assembled
 
 DAY = 1_800_000_000_000_000

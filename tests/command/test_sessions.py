@@ -7,11 +7,11 @@ import aiohttp
 import pyotp
 import pytest
 
-from command.account import DAY_US
-from command.clock import ManualClock
-from command.registry_edits import SavePerson
-from command.rights import Role
-from command.roster import AddShifts, PlannedShift
+from command.base.clock import ManualClock
+from command.base.rights import Role
+from command.domain.account import DAY_US
+from command.domain.registry_edits import SavePerson
+from command.domain.roster import AddShifts, PlannedShift
 from tests.command.assembly import PASSWORD, assembled
 
 NEW = "another horse 10"

@@ -13,7 +13,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from command import (
+from command.base import timer
+from command.base.clock import MICROSECONDS, ManualClock
+from command.base.entry import By
+from command.base.errors import FenghuoError
+from command.base.projection import Row
+from command.base.rights import Actor, Role
+from command.base.schema import Category, Level, Urgency
+from command.domain import (
     account,
     chairing,
     fence,
@@ -35,17 +42,10 @@ from command import (
     roster,
     schedule,
     tenure,
-    timer,
 )
-from command import room as rooms
-from command.api import Node
-from command.clock import MICROSECONDS, ManualClock
-from command.entry import By
-from command.errors import FenghuoError
-from command.log import Commit, Receipt
-from command.projection import Row
-from command.rights import Actor, Role
-from command.schema import Category, Level, Urgency
+from command.domain import room as rooms
+from command.edge.api import Node
+from command.log.writer import Commit, Receipt
 from sms import broadcast, expansion, inbox, message, outbox
 from sms.numbers import demo_number
 

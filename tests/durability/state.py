@@ -10,14 +10,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 import server
-from command import identity
-from command.backup import reading
-from command.config import load
-from command.entry import Written
-from command.rebuild import rebuild, written_from
+from command.base import identity
+from command.base.config import load
+from command.base.entry import Written
+from command.log.backup import reading
+from command.log.rebuild import rebuild, written_from
+from command.log.store import Store
+from command.log.verify import Report, verify
 from command.service import House
-from command.store import Store
-from command.verify import Report, verify
 
 CHUNK = 5_000
 Rows = dict[str, list[tuple[Any, ...]]]

@@ -18,12 +18,12 @@ import aiohttp
 import pytest
 
 from bench.verify import build
-from command.account import CreateAccount, OpenSession
-from command.clock import Clock
-from command.failpoint import STEPS
-from command.incident import ReportIncident
-from command.rights import Role
-from command.schema import Category, Level, Place
+from command.base.clock import Clock
+from command.base.failpoint import STEPS
+from command.base.rights import Role
+from command.base.schema import Category, Level, Place
+from command.domain.account import CreateAccount, OpenSession
+from command.domain.incident import ReportIncident
 from sms.inbox import PHONE_TEXT
 from sms.message import UNKNOWN_GRACE_S, State
 from sms.outbox import MESSAGE

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from command.api import Node
-from command.errors import Unavailable
-from command.incident import AddNote, ReportIncident
-from command.schema import Category, Level, Place
+from command.base.errors import Unavailable
+from command.base.schema import Category, Level, Place
+from command.domain.incident import AddNote, ReportIncident
+from command.edge.api import Node
 from tests.durability import state
 from tests.node import NODE, node, world
 from tests.services import START_TIMEOUT_S, Postgres, die_with_parent, end, wait_until

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from command.auth import Session
-from command.clock import ManualClock
-from command.errors import FenghuoError
-from command.live import _Client
-from command.log import Commit
-from command.rights import Actor, Role
-from command.timeline import TIMELINE
+from command.base.clock import ManualClock
+from command.base.errors import FenghuoError
+from command.base.rights import Actor, Role
+from command.edge.auth import Session
+from command.edge.live import _Client
+from command.log.timeline import TIMELINE
+from command.log.writer import Commit
 from tests.durability import state
 from tests.durability.requests import ELSEWHERE, MAKE, Maker
 from tests.node import node

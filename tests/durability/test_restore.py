@@ -14,20 +14,20 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from command import identity
-from command.account import CreateAccount, OpenSession
-from command.api import Node
-from command.backup import ATTACHMENTS, backup, restore
-from command.clock import Clock
-from command.entry import Draft, Written
-from command.errors import Conflict, Corrupt, Denied, FenghuoError, Rejected
-from command.incident import AddNote, ReportIncident
-from command.order import IssueOrder, Means, Rung
-from command.projection import Context, Decision, Rows
-from command.rights import Role
-from command.schema import Category, Level, Party, PartyKind, Place, Struct
-from command.store import ENTRY, STREAM
-from command.timer import TIMER, ReleaseTimer
+from command.base import identity
+from command.base.clock import Clock
+from command.base.entry import Draft, Written
+from command.base.errors import Conflict, Corrupt, Denied, FenghuoError, Rejected
+from command.base.projection import Context, Decision, Rows
+from command.base.rights import Role
+from command.base.schema import Category, Level, Party, PartyKind, Place, Struct
+from command.base.timer import TIMER, ReleaseTimer
+from command.domain.account import CreateAccount, OpenSession
+from command.domain.incident import AddNote, ReportIncident
+from command.domain.order import IssueOrder, Means, Rung
+from command.edge.api import Node
+from command.log.backup import ATTACHMENTS, backup, restore
+from command.log.store import ENTRY, STREAM
 from tests.durability import state
 from tests.node import NODE, actor, node, world
 from tests.sms.node import ShiftedClock

@@ -14,16 +14,16 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.engine import Connection
 
-from command import entry as entries
-from command import identity
-from command.api import Node
-from command.clock import Clock
-from command.entry import Stream
-from command.incident import AddNote, ReportIncident
-from command.schema import Category, Level, Place
-from command.store import ENTRY, HEAD, SEAL, STREAM
-from command.verify import Report, verify
-from command.witness import Witness, read_witness, stream_heads
+from command.base import entry as entries
+from command.base import identity
+from command.base.clock import Clock
+from command.base.entry import Stream
+from command.base.schema import Category, Level, Place
+from command.domain.incident import AddNote, ReportIncident
+from command.edge.api import Node
+from command.log.store import ENTRY, HEAD, SEAL, STREAM
+from command.log.verify import Report, verify
+from command.log.witness import Witness, read_witness, stream_heads
 from tests.node import NODE, node, world
 
 FLIPS = 1_000

@@ -15,7 +15,7 @@ from aiohttp import web
 from aiortc import AudioStreamTrack, RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
 from aiortc.mediastreams import MediaStreamError
 
-from command.errors import Missing, Unavailable
+from command.base.errors import Missing, Unavailable
 from media import control
 from media.remote import MediaWorker
 

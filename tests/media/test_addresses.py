@@ -4,8 +4,8 @@ import ipaddress
 
 import pytest
 
-from command.config import MEDIA_ADDRESSES_MAX, load, media_addresses
-from command.errors import Rejected
+from command.base.config import MEDIA_ADDRESSES_MAX, load, media_addresses
+from command.base.errors import Rejected
 from media.datagrams import interface_addresses
 from tests.media.stage import stage
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from pylibsrtp import Policy
 
-from command.clock import ManualClock
+from command.base.clock import ManualClock
 from media import rtc, sdp
 from media.datagrams import Destination
 from media.output import Output

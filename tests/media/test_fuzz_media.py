@@ -9,8 +9,8 @@ import pytest
 from aioice import stun as foreign
 from aiortc import rtp as foreign_rtp
 
-from command.clock import ManualClock
-from command.errors import Rejected
+from command.base.clock import ManualClock
+from command.base.errors import Rejected
 from media import rtc, sdp, sdpfrag, seat, stun, twcc
 from media.datagrams import Datagrams
 from media.peer import Peer

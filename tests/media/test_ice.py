@@ -9,7 +9,7 @@ import pytest
 from aioice import stun as foreign
 from pylibsrtp import Policy
 
-from command.clock import ManualClock
+from command.base.clock import ManualClock
 from media import sdp
 from media.peer import CONSENT_S, PACKETS_BURST_MAX, PACKETS_PER_S_MAX, SILENT_S, Peer
 from media.port import Port

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from command.clock import ManualClock
+from command.base.clock import ManualClock
 from media import control, sdp
 from media.feedback import SenderReport
 from media.output import REPLAY_PACKETS_MAX

@@ -13,11 +13,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from command.account import CreateAccount
-from command.api import Node
-from command.meeting import OpenRoom
-from command.registry import ACCOUNT
-from command.rights import Role
+from command.base.rights import Role
+from command.domain.account import CreateAccount
+from command.domain.meeting import OpenRoom
+from command.domain.registry import ACCOUNT
+from command.edge.api import Node
 from tests.node import NODE, service, world
 
 MEMBERS = 100

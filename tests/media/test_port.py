@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aioice import stun as foreign
 
-from command.clock import ManualClock
+from command.base.clock import ManualClock
 from media.datagrams import SEND_QUEUE_MAX, Destination
 from media.peer import ADDRESSES_MAX, CONSENT_S, FIRST_CHECK_S, Peer
 from media.port import Port

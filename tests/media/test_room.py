@@ -2,7 +2,7 @@
 
 import pytest
 
-from command.errors import Denied, Missing, Unavailable
+from command.base.errors import Denied, Missing, Unavailable
 from media import control
 from media.room import MEMBERS_MAX, Published, Room, Speakers
 

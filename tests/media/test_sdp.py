@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command.errors import Rejected
+from command.base.errors import Rejected
 from media import feedback, rtc, sdp
 from media.publisher import Publisher
 from media.rtp import LEVEL_URI, MID_URI, SEND_TIME_URI

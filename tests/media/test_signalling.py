@@ -12,12 +12,12 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command.account import CloseSession, CreateAccount
-from command.auth import Session
-from command.errors import Rejected
-from command.meeting import CloseRoom, Member, OpenRoom
-from command.registry import ACCOUNT
-from command.rights import Actor, Role
+from command.base.errors import Rejected
+from command.base.rights import Actor, Role
+from command.domain.account import CloseSession, CreateAccount
+from command.domain.meeting import CloseRoom, Member, OpenRoom
+from command.domain.registry import ACCOUNT
+from command.edge.auth import Session
 from media.seat import PENDING_FRAMES_MAX, Frame, Seat, grade_of, read_frame
 from media.signalling import SEATS_PER_ACCOUNT_MAX
 from tests.node import NODE, service, world

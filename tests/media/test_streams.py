@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aioice import stun as foreign
 
-from command.clock import ManualClock
+from command.base.clock import ManualClock
 from media.datagrams import DATAGRAM_BYTES_MAX, Destination
 from media.peer import Peer
 from media.port import ANY, Port

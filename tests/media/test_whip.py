@@ -14,11 +14,11 @@ from aioice import stun
 from aiortc import AudioStreamTrack, RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
 from aiortc.mediastreams import MediaStreamError
 
-from command.account import CreateAccount
-from command.api import Node
-from command.meeting import ROOM, CloseRoom, OpenRoom, Room
-from command.registry import ACCOUNT
-from command.rights import Role
+from command.base.rights import Role
+from command.domain.account import CreateAccount
+from command.domain.meeting import ROOM, CloseRoom, OpenRoom, Room
+from command.domain.registry import ACCOUNT
+from command.edge.api import Node
 from media.sdp import SDP_BYTES_MAX
 from media.sdpfrag import FRAGMENT_BYTES_MAX, FRAGMENT_TYPE
 from tests.node import NODE, World, service, world

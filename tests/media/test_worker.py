@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from command.errors import Conflict, Denied, Missing, Rejected, Unavailable
+from command.base.errors import Conflict, Denied, Missing, Rejected, Unavailable
 from media import control
 from media.remote import MediaWorker
 from tests.media.stage import ROOM, Client, stage

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from command.auth import COOKIE
-from command.registry import ACCOUNT
-from command.rights import Relation, Role
+from command.base.rights import Relation, Role
+from command.domain.registry import ACCOUNT
+from command.edge.auth import COOKIE
 from sms.numbers import demo_number
 from tests.security.scene import ANY, AREA, ASSIGNED, HOUR_US, LINE, SELF, Scene
 

@@ -13,30 +13,30 @@ from typing import Any
 
 import aiohttp
 
-from command.account import CreateAccount
-from command.api import Node
-from command.auth import COOKIE
-from command.entry import By
-from command.fence import DrawFence
-from command.generation import OpenGeneration
-from command.incident import INCIDENT, ReportIncident
-from command.log import Commit
-from command.meeting import CloseRoom, Fact, Member, MemberFact, OpenRoom
-from command.minutes import SaveMinutes
-from command.nodes import AdmitNode, InviteNode, NodeKind, NodeLevel
-from command.notice import NoticeKind, Recipients
-from command.order import IssueOrder, Progress, ProgressOrder
-from command.plan import RequestActivation, SavePlan
-from command.projection import Table
-from command.registry import ACCOUNT, Tier, UnitKind
-from command.registry_edits import SaveGroup, SaveOrganisation, SavePerson, SaveTemplate, SaveUnit
-from command.rights import Relation, Role
-from command.roll_call import Say, StartRollCall
-from command.roster import AddShifts, PlannedShift
-from command.schedule import CancelMeeting, ScheduleMeeting
-from command.schema import Category, Level, Party, PartyKind, Place
+from command.base.entry import By
+from command.base.projection import Table
+from command.base.rights import Relation, Role
+from command.base.schema import Category, Level, Party, PartyKind, Place
+from command.domain.account import CreateAccount
+from command.domain.fence import DrawFence
+from command.domain.generation import OpenGeneration
+from command.domain.incident import INCIDENT, ReportIncident
+from command.domain.meeting import CloseRoom, Fact, Member, MemberFact, OpenRoom
+from command.domain.minutes import SaveMinutes
+from command.domain.nodes import AdmitNode, InviteNode, NodeKind, NodeLevel
+from command.domain.notice import NoticeKind, Recipients
+from command.domain.order import IssueOrder, Progress, ProgressOrder
+from command.domain.plan import RequestActivation, SavePlan
+from command.domain.registry import ACCOUNT, Tier, UnitKind
+from command.domain.registry_edits import SaveGroup, SaveOrganisation, SavePerson, SaveTemplate, SaveUnit
+from command.domain.roll_call import Say, StartRollCall
+from command.domain.roster import AddShifts, PlannedShift
+from command.domain.schedule import CancelMeeting, ScheduleMeeting
+from command.domain.tenure import OfferOwnership
+from command.edge.api import Node
+from command.edge.auth import COOKIE
+from command.log.writer import Commit
 from command.service import Service
-from command.tenure import OfferOwnership
 from sms.broadcast import DraftNotice
 from sms.inbox import TakeInbound
 from sms.numbers import demo_number

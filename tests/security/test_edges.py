@@ -16,12 +16,12 @@ import pytest
 import yarl
 
 import server
-from command import api, files
-from command.api import GATEWAY, JSON_BYTES_MAX, PUBLIC, Route
-from command.auth import COOKIE, TRIES_PER_MINUTE
-from command.openapi import address, statuses
-from command.patience import FIRST_REQUEST_S
-from command.rights import Role
+from command.base.rights import Role
+from command.edge import api, files
+from command.edge.api import GATEWAY, JSON_BYTES_MAX, PUBLIC, Route
+from command.edge.auth import COOKIE, TRIES_PER_MINUTE
+from command.edge.openapi import address, statuses
+from command.edge.patience import FIRST_REQUEST_S
 from tests.command.assembly import Assembly, assembled
 from tests.security.scene import ANY, Scene, scene
 
@@ -160,7 +160,7 @@ async def test_every_route_refuses_a_wrong_type_a_large_body_and_an_unreadable_p
 
 
 def granted(role: Role, right: str) -> bool:
-    from command.rights import RIGHTS
+    from command.base.rights import RIGHTS
 
     return role in RIGHTS[right]
 

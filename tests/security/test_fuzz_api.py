@@ -23,9 +23,9 @@ from schemathesis.checks import not_a_server_error, response_headers_conformance
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import content_type_conformance, negative_data_rejection, status_code_conformance
 
-from command.api import PREFIX
-from command.auth import COOKIE
-from command.rights import Relation, Role
+from command.base.rights import Relation, Role
+from command.edge.api import PREFIX
+from command.edge.auth import COOKIE
 from tests.security.scene import AREA, Scene, leaver, scene
 
 DEEP = os.environ.get("CHECK_PROFILE") == "fuzz"

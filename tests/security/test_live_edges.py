@@ -17,13 +17,13 @@ import pytest
 import sqlalchemy as sa
 import structlog
 
-from command import live
-from command.account import CloseSession
-from command.auth import COOKIE
-from command.live import FRAME_BYTES_MAX, PENDING_FRAMES_MAX, TOPICS_MAX
-from command.registry import ACCOUNT
-from command.rights import Role
-from command.store import ENTRY
+from command.base.rights import Role
+from command.domain.account import CloseSession
+from command.domain.registry import ACCOUNT
+from command.edge import live
+from command.edge.auth import COOKIE
+from command.edge.live import FRAME_BYTES_MAX, PENDING_FRAMES_MAX, TOPICS_MAX
+from command.log.store import ENTRY
 from tests.command.assembly import PASSWORD, assembled
 from tests.security.scene import ASSIGNED, LINE, NODE, Scene, scene
 

@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 import server
-from command.api import GATEWAY, PUBLIC, Route, check_routes
-from command.entry import By, Draft
-from command.errors import Denied, Rejected
-from command.live import Topic, Visible, check_topics
-from command.projection import Decision, Row, Table
-from command.rights import RIGHTS, Actor, Relation, Role, Scope, allowed
-from command.schema import Struct
+from command.base.entry import By, Draft
+from command.base.errors import Denied, Rejected
+from command.base.projection import Decision, Row, Table
+from command.base.rights import RIGHTS, Actor, Relation, Role, Scope, allowed
+from command.base.schema import Struct
+from command.edge.api import GATEWAY, PUBLIC, Route, check_routes
+from command.edge.live import Topic, Visible, check_topics
 from tests.node import service
 from tests.security.probes import PROBES, Ask, Mode, Probe
 from tests.security.scene import ROLES, scene

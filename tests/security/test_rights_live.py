@@ -14,22 +14,22 @@ import msgspec
 import pytest
 
 import server
-from command.account import CloseSession, EditAccount
-from command.entry import By
-from command.fence import EditFence
-from command.incident import AcknowledgeAlarm, AddNote
-from command.meeting import CloseRoom
-from command.minutes import SaveMinutes
-from command.nodes import NODE as NODE_TABLE
-from command.nodes import EditNode
-from command.order import Progress, ProgressOrder
-from command.plan import PLAN, DecideActivation, SavePlan
-from command.registry import ACCOUNT, GROUP, ORGANISATION, PERSON, TEMPLATE, UNIT
-from command.registry_edits import SaveGroup, SaveOrganisation, SavePerson, SaveTemplate, SaveUnit
-from command.rights import RIGHTS, Relation, Role
-from command.roll_call import Say
-from command.roster import AddShifts, PlannedShift
-from command.schedule import EditMeeting
+from command.base.entry import By
+from command.base.rights import RIGHTS, Relation, Role
+from command.domain.account import CloseSession, EditAccount
+from command.domain.fence import EditFence
+from command.domain.incident import AcknowledgeAlarm, AddNote
+from command.domain.meeting import CloseRoom
+from command.domain.minutes import SaveMinutes
+from command.domain.nodes import NODE as NODE_TABLE
+from command.domain.nodes import EditNode
+from command.domain.order import Progress, ProgressOrder
+from command.domain.plan import PLAN, DecideActivation, SavePlan
+from command.domain.registry import ACCOUNT, GROUP, ORGANISATION, PERSON, TEMPLATE, UNIT
+from command.domain.registry_edits import SaveGroup, SaveOrganisation, SavePerson, SaveTemplate, SaveUnit
+from command.domain.roll_call import Say
+from command.domain.roster import AddShifts, PlannedShift
+from command.domain.schedule import EditMeeting
 from sms.broadcast import CancelNotice, ReviewNotice
 from sms.inbox import PHONE_TEXT, HandleInbound
 from sms.outbox import MESSAGE, ReportGateway

@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from command.entry import Draft
-from command.picture import Picture
+from command.base.entry import Draft
+from command.tree.picture import Picture
 
 LEVELS = ("I", "II", "III", "IV")
 STEPS = (

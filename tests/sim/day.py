@@ -13,8 +13,8 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from command import link
-from command.entry import Draft
+from command.base.entry import Draft
+from command.tree import link
 from tests.sim import acts
 from tests.sim.node import Node, Rules
 from tests.sim.world import SECOND, Edge, World

@@ -4,7 +4,7 @@ import zlib
 
 import msgspec
 
-from command.entry import Seal
+from command.base.entry import Seal
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
-from command import incident, order
-from command import picture as pictures
-from command.claim import Cuts, Hierarchy
-from command.entry import Written
-from command.picture import Picture, key_of, merge_seen
-from command.projection import Domain, R, Row, Table
+from command.base.entry import Written
+from command.base.projection import Domain, R, Row, Table
+from command.domain import incident, order
+from command.tree import picture as pictures
+from command.tree.claim import Cuts, Hierarchy
+from command.tree.picture import Picture, key_of, merge_seen
 
 
 class Memory:

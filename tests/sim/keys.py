@@ -5,8 +5,8 @@ import hmac
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from command.entry import SEAL_CONTEXT, Seal, check_seal, merkle
-from command.entry import seal as sign_batch
+from command.base.entry import SEAL_CONTEXT, Seal, check_seal, merkle
+from command.base.entry import seal as sign_batch
 
 
 class Stamp:

@@ -3,10 +3,7 @@
 from collections.abc import Iterable
 from random import Random
 
-from command import picture as pictures
-from command import sharing
-from command.claim import CLAIM_KINDS
-from command.entry import (
+from command.base.entry import (
     NO_HASH,
     By,
     Draft,
@@ -19,12 +16,15 @@ from command.entry import (
     private_hash,
     write,
 )
-from command.entry import decode as decode_entry
-from command.item import Received
-from command.link import Link
-from command.picture import Picture, merge_seen
-from command.shelf import Listed
-from command.wire import AHEAD_MAX, Tip
+from command.base.entry import decode as decode_entry
+from command.tree import picture as pictures
+from command.tree import sharing
+from command.tree.claim import CLAIM_KINDS
+from command.tree.item import Received
+from command.tree.link import Link
+from command.tree.picture import Picture, merge_seen
+from command.tree.shelf import Listed
+from command.tree.wire import AHEAD_MAX, Tip
 from tests.sim.acts import View
 from tests.sim.disk import Commit, Disk, Kept
 from tests.sim.keys import Verifier

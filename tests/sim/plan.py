@@ -2,10 +2,10 @@
 
 from random import Random
 
-from command.bundle import Header, Opener, Writer
-from command.entry import Draft, Seal, Stream
-from command.errors import FenghuoError
-from command.wire import Tip
+from command.base.entry import Draft, Seal, Stream
+from command.base.errors import FenghuoError
+from command.tree.bundle import Header, Opener, Writer
+from command.tree.wire import Tip
 from tests.sim import acts
 from tests.sim.disk import Disk
 from tests.sim.node import TREE, Died, Node

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from command import claim as claims
-from command import picture as pictures
-from command.claim import Claim, Claims, Verdict
-from command.entry import Entry
-from command.link import Link
-from command.wire import Have, stream_of
+from command.base.entry import Entry
+from command.tree import claim as claims
+from command.tree import picture as pictures
+from command.tree.claim import Claim, Claims, Verdict
+from command.tree.link import Link
+from command.tree.wire import Have, stream_of
 from tests.sim.node import Rules
 
 

@@ -4,8 +4,8 @@ import hashlib
 from random import Random
 from typing import Any
 
-from command.entry import Stream, Written, leaf_hash
-from command.sharing import concerned, participants
+from command.base.entry import Stream, Written, leaf_hash
+from command.tree.sharing import concerned, participants
 from tests.sim.fold import fold, short_way
 from tests.sim.node import TREE, Node, Rules
 from tests.sim.plan import LENGTH, Plan, tree

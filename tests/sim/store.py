@@ -1,8 +1,8 @@
 """The log of a simulated node in memory: streams with their branches, as a shelf reads them."""
 
-from command.entry import NO_HASH, Stream
-from command.item import Received
-from command.wire import Tip
+from command.base.entry import NO_HASH, Stream
+from command.tree.item import Received
+from command.tree.wire import Tip
 
 Tips = tuple[Tip, ...]
 

@@ -7,8 +7,8 @@ It knows what no node knows (the order of a node's lives, what a claimant held w
 its own, slower way, never through `claim` or `picture`.
 """
 
-from command.claim import AGREED, DECISION_KINDS, REPORTED, SEIZED, TRANSFERRED
-from command.entry import Written
+from command.base.entry import Written
+from command.tree.claim import AGREED, DECISION_KINDS, REPORTED, SEIZED, TRANSFERRED
 
 Heads = dict[str, list[tuple[int, bytes]]]
 """Stream name: its ends."""

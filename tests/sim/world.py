@@ -5,10 +5,10 @@ from collections.abc import Callable
 from functools import partial
 from random import Random
 
-from command.entry import Stream
-from command.link import Link
-from command.outcome import Command, Drop, Redial, Rolled, Send, Store, StoreAhead
-from command.wire import LATER, NOW
+from command.base.entry import Stream
+from command.tree.link import Link
+from command.tree.outcome import Command, Drop, Redial, Rolled, Send, Store, StoreAhead
+from command.tree.wire import LATER, NOW
 from tests.sim.disk import Disk
 from tests.sim.keys import Verifier
 from tests.sim.node import Died, Node, Rules

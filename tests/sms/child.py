@@ -7,8 +7,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from command.notice import NoticeKind, Recipients
-from command.schema import Urgency
+from command.base.schema import Urgency
+from command.domain.notice import NoticeKind, Recipients
 from sms.broadcast import DraftNotice
 from tests.sms.node import bench, twilio_settings
 

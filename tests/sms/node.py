@@ -10,19 +10,19 @@ from typing import Any
 from aiohttp import ClientSession
 
 import server
-from command.account import CreateAccount, OpenSession
-from command.auth import COOKIE, token_hash
-from command.clock import MICROSECONDS, Clock
-from command.config import Config, load
-from command.entry import By
-from command.incident import ReportIncident
-from command.log import Commit, Receipt
-from command.order import IssueOrder, Means, Rung
-from command.projection import Table
-from command.registry import Tier
-from command.registry_edits import SaveOrganisation, SavePerson
-from command.rights import Actor, Role
-from command.schema import Category, Level, Party, PartyKind, Place, Urgency
+from command.base.clock import MICROSECONDS, Clock
+from command.base.config import Config, load
+from command.base.entry import By
+from command.base.projection import Table
+from command.base.rights import Actor, Role
+from command.base.schema import Category, Level, Party, PartyKind, Place, Urgency
+from command.domain.account import CreateAccount, OpenSession
+from command.domain.incident import ReportIncident
+from command.domain.order import IssueOrder, Means, Rung
+from command.domain.registry import Tier
+from command.domain.registry_edits import SaveOrganisation, SavePerson
+from command.edge.auth import COOKIE, token_hash
+from command.log.writer import Commit, Receipt
 from command.service import House, Service
 from sms import part
 from sms.worker import Sms

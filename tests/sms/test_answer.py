@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command.errors import Rejected
+from command.base.errors import Rejected
 from sms.answer import (
     OPEN_SHOWN_MAX,
     TAGS_MAX,

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from command.errors import Conflict, Denied, Missing, Rejected
-from command.notice import NOTICE, Notice, NoticeKind, NoticeState, Recipients
-from command.registry import UnitKind
-from command.registry_edits import SaveGroup, SaveTemplate, SaveUnit
-from command.rights import RIGHTS, Relation, Role
-from command.schema import Urgency
+from command.base.errors import Conflict, Denied, Missing, Rejected
+from command.base.rights import RIGHTS, Relation, Role
+from command.base.schema import Urgency
+from command.domain.notice import NOTICE, Notice, NoticeKind, NoticeState, Recipients
+from command.domain.registry import UnitKind
+from command.domain.registry_edits import SaveGroup, SaveTemplate, SaveUnit
 from sms.broadcast import CancelNotice, DraftNotice, ReviewNotice, preview, read_words
 from sms.expansion import CHUNK, CHUNK_PERSONS
 from sms.inbox import PHONE_TEXT

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from command.notice import NOTICE
+from command.domain.notice import NOTICE
 from sms.inbox import PHONE_TEXT
 from sms.message import UNKNOWN_GRACE_S, Doubt, State
 from sms.numbers import demo_number

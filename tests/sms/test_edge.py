@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from command.notice import NOTICE, NoticeKind, NoticeState, Recipients
-from command.order import ORDER, Progress
-from command.rights import Role
+from command.base.rights import Role
+from command.domain.notice import NOTICE, NoticeKind, NoticeState, Recipients
+from command.domain.order import ORDER, Progress
 from sms.api import CALLBACK_BYTES_MAX
 from sms.broadcast import DraftNotice
 from sms.inbox import INBOUND, PHONE_TEXT, Meaning

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from command.notice import NOTICE, NoticeState
-from command.order import ORDER, Progress
+from command.domain.notice import NOTICE, NoticeState
+from command.domain.order import ORDER, Progress
 from sms.inbox import INBOUND, PHONE_TEXT, Meaning
 from sms.message import State
 from sms.numbers import demo_number

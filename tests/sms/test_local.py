@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from command.clock import ManualClock
-from command.errors import Rejected, Unavailable
+from command.base.clock import ManualClock
+from command.base.errors import Rejected, Unavailable
 from sms.gateway import NotSubmitted
 from sms.local import ANSWER_CHARS_MAX, RECEIPTS_BATCH, SERVICE_NUMBER, LocalGateway, PhoneText
 from sms.message import Kind, Message, Urgency

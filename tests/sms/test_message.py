@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command.clock import MICROSECONDS
-from command.errors import Conflict, Rejected
+from command.base.clock import MICROSECONDS
+from command.base.errors import Conflict, Rejected
 from sms.message import (
     FINAL,
     ID_CHARS_MAX,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command.errors import Rejected
+from command.base.errors import Rejected
 from sms.numbers import DEMO_COUNT, NUMBER_CHARS_MAX, demo_number, is_demo, mask, normalise
 
 

@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command.clock import MICROSECONDS
+from command.base.clock import MICROSECONDS
 from sms.message import Kind, Message, Urgency
 from sms.pace import RETRY_MAX_S, TRIES_MAX_NORMAL, Pace, retry_at
 from sms.receipt import EARLY_HOLD_S, EARLY_RECEIPTS_MAX, EarlyReceipts, Inbound, Receipt

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from command.backup import backup, restore
-from command.config import load
-from command.errors import Conflict, Denied
-from command.notice import NoticeKind, Recipients
-from command.registry_edits import SaveGroup
-from command.schema import Urgency
+from command.base.config import load
+from command.base.errors import Conflict, Denied
+from command.base.schema import Urgency
+from command.domain.notice import NoticeKind, Recipients
+from command.domain.registry_edits import SaveGroup
+from command.log.backup import backup, restore
 from sms.broadcast import DraftNotice
 from sms.message import UNKNOWN_GRACE_S, Doubt, State
 from sms.outbox import MESSAGE, Settlement, SettleMessage

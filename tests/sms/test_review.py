@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command.errors import Rejected
+from command.base.errors import Rejected
 from sms.review import RECIPIENTS_MAX, WORD_CHARS_MAX, WORDS_MAX, Forbidden, Hit, Recipient, dedupe
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command.errors import Rejected
+from command.base.errors import Rejected
 from sms.template import (
     PLACEHOLDERS_MAX,
     VALUE_CHARS_MAX,

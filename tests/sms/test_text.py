@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command.errors import Rejected
+from command.base.errors import Rejected
 from sms.text import GSM_BASIC, GSM_EXTENSION, TEXT_UNITS_MAX, UNITS_PART, UNITS_SINGLE, Encoding, parts
 
 VECTORS = json.loads((Path(__file__).parent / "segments.json").read_text())["vectors"]

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import ClientSession, web
 from multidict import MultiDict
 
-from command.errors import Conflict, Denied, FenghuoError, Rejected, Unavailable
+from command.base.errors import Conflict, Denied, FenghuoError, Rejected, Unavailable
 from sms.gateway import NotSubmitted, Refused, Submitted, Uncertain
 from sms.message import Kind, Message, State, Urgency, apply
 from sms.numbers import demo_number

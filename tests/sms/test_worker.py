@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from command.api import Node
-from command.config import load
-from command.errors import Unavailable
-from command.notice import NOTICE, NoticeKind, NoticeState, Recipients
-from command.registry_edits import SaveGroup
-from command.schema import Urgency
+from command.base.config import load
+from command.base.errors import Unavailable
+from command.base.schema import Urgency
+from command.domain.notice import NOTICE, NoticeKind, NoticeState, Recipients
+from command.domain.registry_edits import SaveGroup
+from command.edge.api import Node
+from command.log.timeline import read as read_timeline
 from command.service import Service
-from command.timeline import read as read_timeline
 from sms import worker
 from sms.broadcast import CancelNotice, DraftNotice
 from sms.gateway import Limits, NotSubmitted, OnInbound, OnReceipt, Refused, Submitted, Uncertain

@@ -13,20 +13,20 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy.engine import Connection
 
-from command import entry as entries
-from command.api import Node
-from command.clock import Clock
-from command.entry import Seal, Stream, Written
-from command.folding import digest
-from command.identity import load_or_make, public_hex
-from command.incident import INCIDENT, Incident, ReportIncident
-from command.intake import Held
-from command.item import Received
-from command.nodes import INVITATION, NODE, AdmitNode, InviteNode, JoinTree, NodeKind, NodeLevel
-from command.projection import Table
-from command.schema import Category, Level, Place
-from command.store import BRANCH, ENTRY, RECEIVED_SEAL, SEAL, STREAM
-from command.workspace import Workspace
+from command.base import entry as entries
+from command.base.clock import Clock
+from command.base.entry import Seal, Stream, Written
+from command.base.identity import load_or_make, public_hex
+from command.base.projection import Table
+from command.base.schema import Category, Level, Place
+from command.domain.incident import INCIDENT, Incident, ReportIncident
+from command.domain.nodes import INVITATION, NODE, AdmitNode, InviteNode, JoinTree, NodeKind, NodeLevel
+from command.edge.api import Node
+from command.log.folding import digest
+from command.log.intake import Held
+from command.log.store import BRANCH, ENTRY, RECEIVED_SEAL, SEAL, STREAM
+from command.log.workspace import Workspace
+from command.tree.item import Received
 from tests.node import NODE as SELF
 from tests.node import node
 

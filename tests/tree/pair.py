@@ -3,10 +3,10 @@
 from random import Random
 from typing import Any
 
-from command.entry import Draft, Stream
-from command.link import Link
-from command.outcome import Drop, Send
-from command.wire import Message, Refuse, decode
+from command.base.entry import Draft, Stream
+from command.tree.link import Link
+from command.tree.outcome import Drop, Send
+from command.tree.wire import Message, Refuse, decode
 from tests.sim import acts
 from tests.sim.node import Node, Rules
 from tests.sim.world import SECOND, World

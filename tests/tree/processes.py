@@ -12,18 +12,18 @@ from typing import Any
 import msgspec
 
 import server
-from command.account import CreateAccount
-from command.backup import reading
-from command.config import load
-from command.incident import INCIDENT
-from command.nodes import NODE as NODES
-from command.nodes import EditNode, NodeLevel
-from command.order import ORDER
-from command.registry import ORGANISATION, Tier
-from command.registry_edits import SaveOrganisation
-from command.rights import Role
-from command.store import STREAM
-from command.tenure import LATE, TERM
+from command.base.config import load
+from command.base.rights import Role
+from command.domain.account import CreateAccount
+from command.domain.incident import INCIDENT
+from command.domain.nodes import NODE as NODES
+from command.domain.nodes import EditNode, NodeLevel
+from command.domain.order import ORDER
+from command.domain.registry import ORGANISATION, Tier
+from command.domain.registry_edits import SaveOrganisation
+from command.domain.tenure import LATE, TERM
+from command.log.backup import reading
+from command.log.store import STREAM
 from tests.command.assembly import PASSWORD, Client
 from tests.services import ROOT, ServerProcess
 from tests.tree.scene import Member, tree, until

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import server
-from command import pairing
-from command.api import Node
-from command.config import load
-from command.dialler import JOIN_FILE
-from command.entry import By
-from command.nodes import InviteNode, NodeKind, NodeLevel
+from command.base.config import load
+from command.base.entry import By
+from command.domain.nodes import InviteNode, NodeKind, NodeLevel
+from command.edge.api import Node
+from command.log.timeline import read
 from command.service import Service
-from command.timeline import read
-from command.uplink import PART, Uplink
+from command.tree import pairing
+from command.uplink.dialler import JOIN_FILE
+from command.uplink.uplink import PART, Uplink
 
 NODE = By(account="node")
 PATIENCE_S = 30.0

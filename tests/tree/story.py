@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from command.claim import Verdict
-from command.entry import NO_HASH, By, Entry, Written, write
-from command.picture import Picture, merge_seen, resolve
+from command.base.entry import NO_HASH, By, Entry, Written, write
+from command.tree.claim import Verdict
+from command.tree.picture import Picture, merge_seen, resolve
 
 PARENTS: dict[str, str | None] = {
     "province": None,

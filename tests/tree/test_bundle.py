@@ -4,9 +4,9 @@ from random import Random
 
 import pytest
 
-from command.bundle import MAGIC, Header, Opener, Writer
-from command.errors import Corrupt, Denied, FenghuoError
-from command.item import Received
+from command.base.errors import Corrupt, Denied, FenghuoError
+from command.tree.bundle import MAGIC, Header, Opener, Writer
+from command.tree.item import Received
 from tests.sim.node import Node
 from tests.sim.world import World
 from tests.tree import pair

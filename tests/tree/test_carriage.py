@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from command.carriage import Carriage
-from command.errors import Corrupt
-from command.identity import load_or_make
-from command.incident import AddNote, ReportIncident
-from command.registry import Tier
-from command.registry_edits import SaveOrganisation
-from command.schema import Category, Level, Place
+from command.base.errors import Corrupt
+from command.base.identity import load_or_make
+from command.base.schema import Category, Level, Place
+from command.domain.incident import AddNote, ReportIncident
+from command.domain.registry import Tier
+from command.domain.registry_edits import SaveOrganisation
+from command.uplink.carriage import Carriage
 from tests.tree.scene import Member, tree, until
 
 

@@ -4,8 +4,8 @@ from random import Random
 
 import pytest
 
-from command.claim import Verdict, claim_of
-from command.picture import resolve
+from command.tree.claim import Verdict, claim_of
+from command.tree.picture import resolve
 from tests.tree.story import TREE, Teller, Tree, picture, verdict
 
 

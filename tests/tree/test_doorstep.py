@@ -8,11 +8,11 @@ import aiohttp
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from command import pairing
-from command.doorstep import HANDSHAKES_MAX
-from command.identity import node_id
-from command.nodes import NODE as NODES
-from command.wire import FRAME_BYTES_MAX, Hello, Refuse, decode, encode
+from command.base.identity import node_id
+from command.domain.nodes import NODE as NODES
+from command.tree import pairing
+from command.tree.wire import FRAME_BYTES_MAX, Hello, Refuse, decode, encode
+from command.uplink.doorstep import HANDSHAKES_MAX
 from tests.tree.scene import Member, tree, until
 
 

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from command.api import Node
-from command.clock import ManualClock
-from command.entry import By
-from command.errors import FenghuoError
-from command.fence import DrawFence
-from command.incident import AddNote, EditIncident, SetLevel, Step, StepIncident, SubReport, SubReportKind
-from command.notice import NOTICE
-from command.order import ORDER, IssueOrder, Progress, ProgressOrder, Standing
-from command.registry import UNIT, Tier, UnitKind, UnitStatus
-from command.registry_edits import SaveOrganisation, SaveUnit
-from command.schema import Level, Party, PartyKind
-from command.store import UNFOLDED
-from command.timer import TIMER
+from command.base.clock import ManualClock
+from command.base.entry import By
+from command.base.errors import FenghuoError
+from command.base.schema import Level, Party, PartyKind
+from command.base.timer import TIMER
+from command.domain.fence import DrawFence
+from command.domain.incident import AddNote, EditIncident, SetLevel, Step, StepIncident, SubReport, SubReportKind
+from command.domain.notice import NOTICE
+from command.domain.order import ORDER, IssueOrder, Progress, ProgressOrder, Standing
+from command.domain.registry import UNIT, Tier, UnitKind, UnitStatus
+from command.domain.registry_edits import SaveOrganisation, SaveUnit
+from command.edge.api import Node
+from command.log.store import UNFOLDED
 from tests.durability import state
 from tests.node import NODE as SELF
 from tests.tree.crowd import carry, crowd, exchange, held, incident, keys, report, rows, settled
@@ -111,8 +111,8 @@ async def test_timers_and_messages_run_with_the_owner_only(database_url: str, tm
 
 
 async def test_a_notice_of_another_node_sends_nothing_here(database_url: str, tmp_path: Path) -> None:
-    from command.notice import NoticeKind, Recipients
-    from command.registry_edits import SavePerson
+    from command.domain.notice import NoticeKind, Recipients
+    from command.domain.registry_edits import SavePerson
     from sms.broadcast import DraftNotice
     from sms.outbox import MESSAGE
     from sms.worker import Sms
@@ -196,7 +196,7 @@ async def test_a_decision_about_another_nodes_incident_is_refused_naming_the_own
 async def test_a_large_incident_is_folded_after_its_backlog_and_survives_a_stop_before(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import command.folding as folding
+    import command.log.folding as folding
 
     monkeypatch.setattr(folding, "FOLD_AT_ONCE", 50)
     monkeypatch.setattr(folding, "QUIET_S", 3600.0)

@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from command.api import Node
-from command.clock import ManualClock
-from command.entry import Stream
-from command.errors import Conflict
-from command.incident import AddNote
-from command.instance import MARKER, Instance
-from command.order import IssueOrder
-from command.registry import Tier, UnitKind
-from command.registry_edits import SaveOrganisation, SaveUnit
-from command.schema import Party, PartyKind
-from command.store import BRANCH
-from command.timer import TIMER
-from command.wire import BRANCHES_MAX
+from command.base.clock import ManualClock
+from command.base.entry import Stream
+from command.base.errors import Conflict
+from command.base.schema import Party, PartyKind
+from command.base.timer import TIMER
+from command.domain.incident import AddNote
+from command.domain.order import IssueOrder
+from command.domain.registry import Tier, UnitKind
+from command.domain.registry_edits import SaveOrganisation, SaveUnit
+from command.edge.api import Node
+from command.log.instance import MARKER, Instance
+from command.log.store import BRANCH
+from command.tree.wire import BRANCHES_MAX
 from tests.durability import state
 from tests.node import NODE as SELF
 from tests.node import node, service

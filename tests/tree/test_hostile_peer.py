@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from command import wire
-from command.entry import Draft, Stream
-from command.incoming import GAPS_MAX
-from command.item import Received, pack
-from command.link import FETCHES_MAX, Link
-from command.outcome import Drop, Store
-from command.wire import (
+from command.base.entry import Draft, Stream
+from command.tree import wire
+from command.tree.incoming import GAPS_MAX
+from command.tree.item import Received, pack
+from command.tree.link import FETCHES_MAX, Link
+from command.tree.outcome import Drop, Store
+from command.tree.wire import (
     FRAME_BYTES_MAX,
     LATER,
     NOW,
@@ -94,7 +94,7 @@ def test_an_entry_in_another_nodes_name_is_refused(scene: Scene) -> None:
 
 
 def _hash(data: bytes) -> bytes:
-    from command.entry import leaf_hash
+    from command.base.entry import leaf_hash
 
     return leaf_hash(data)
 

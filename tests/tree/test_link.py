@@ -2,11 +2,11 @@
 
 from random import Random
 
-from command import wire
-from command.cursor import WINDOW
-from command.entry import Draft
-from command.outcome import Redial, Send, Store, StoreAhead
-from command.wire import LATER, NOW, Ahead, Entries, Have, Held, Hello, Ping, decode
+from command.base.entry import Draft
+from command.tree import wire
+from command.tree.cursor import WINDOW
+from command.tree.outcome import Redial, Send, Store, StoreAhead
+from command.tree.wire import LATER, NOW, Ahead, Entries, Have, Held, Hello, Ping, decode
 from tests.sim import acts
 from tests.sim.world import SECOND
 from tests.tree import pair
@@ -92,7 +92,7 @@ def test_what_was_sent_ahead_is_kept_beside_the_log_and_confirmed() -> None:
     at.append([Draft(subject=subject, kind="order.issued", body={"order": "o1", "node": "n1"})])
     stream = pair.streams(at, subject).pop()
     seals, items = wire.Entries, at.urgent(stream, (), "n1")
-    from command.item import pack
+    from command.tree.item import pack
 
     frame = wire.encode(Ahead(*pack(items)))
     child = pair.link(made, "n1", "n0")

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from command.api import Node
-from command.clock import ManualClock
-from command.entry import By
-from command.errors import Conflict
-from command.incident import ALARM, AddNote, SetLevel, Step, StepIncident
-from command.nodes import NODE, EditNode, RevokeNode
-from command.order import ORDER, AdoptOrder, IssueOrder, Progress, ProgressOrder, RecallOrder, Standing
-from command.registry import UNIT, Tier, UnitKind, UnitStatus
-from command.registry_edits import SaveOrganisation, SaveUnit
-from command.schema import Level, Party, PartyKind
-from command.tenure import (
+from command.base.clock import ManualClock
+from command.base.entry import By
+from command.base.errors import Conflict
+from command.base.schema import Level, Party, PartyKind
+from command.base.timer import TIMER
+from command.domain.incident import ALARM, AddNote, SetLevel, Step, StepIncident
+from command.domain.nodes import NODE, EditNode, RevokeNode
+from command.domain.order import ORDER, AdoptOrder, IssueOrder, Progress, ProgressOrder, RecallOrder, Standing
+from command.domain.registry import UNIT, Tier, UnitKind, UnitStatus
+from command.domain.registry_edits import SaveOrganisation, SaveUnit
+from command.domain.tenure import (
     ASK,
     LATE,
     TERM,
@@ -28,8 +28,8 @@ from command.tenure import (
     SeizeIncident,
     TransferState,
 )
-from command.timer import TIMER
-from command.witness import stream_heads
+from command.edge.api import Node
+from command.log.witness import stream_heads
 from tests.durability import state
 from tests.node import NODE as SELF
 from tests.tree.crowd import carry, crowd, exchange, incident, report, rows, settled
@@ -88,7 +88,7 @@ async def test_an_offer_that_is_agreed_to_moves_the_incident_with_its_timers(dat
 
 
 async def _fire(n: Node) -> None:
-    from command.timer import FireTimer
+    from command.base.timer import FireTimer
 
     for timer in await rows(n, TIMER):
         if timer.due_at <= n.clock.now():

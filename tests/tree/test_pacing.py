@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command.pacing import FAST_BPS, MEASURE_EVERY_S, SHARE, SLOWEST_BPS, TRAIN_OCTETS_MIN, Pace, Sample, slope_bps
+from command.tree.pacing import FAST_BPS, MEASURE_EVERY_S, SHARE, SLOWEST_BPS, TRAIN_OCTETS_MIN, Pace, Sample, slope_bps
 
 
 def train(rate_bps: float, octets: int = 14_000, packet: int = 1_400, rtt_s: float = 0.8) -> list[Sample]:

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command.errors import Denied, FenghuoError, Rejected
-from command.pairing import (
+from command.base.errors import Denied, FenghuoError, Rejected
+from command.tree.pairing import (
     ALPHABET,
     HANDSHAKE_BYTES_MAX,
     Handshake,

@@ -5,8 +5,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command.entry import Written
-from command.picture import appends, covers, key_of, merge_seen, resolve
+from command.base.entry import Written
+from command.tree.picture import appends, covers, key_of, merge_seen, resolve
 from tests.sim.fold import short_way
 from tests.tree.story import TREE, Teller, picture
 

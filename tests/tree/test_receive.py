@@ -8,21 +8,21 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from command.api import Node
-from command.audit_api import _chunk
-from command.entry import By, Seal, check_seal, root_from_path
-from command.errors import Conflict, Corrupt
-from command.identity import load_or_make
-from command.incident import INCIDENT, AddNote
-from command.intake import RECEIVE_ENTRIES_MAX
-from command.nodes import NODE
-from command.order import ORDER, IssueOrder
-from command.registry import ORGANISATION, UNIT, Tier, UnitKind
-from command.registry_edits import SaveOrganisation, SaveUnit
-from command.schema import Party, PartyKind
-from command.store import ENTRY, STREAM
-from command.verify import verify
-from command.witness import Witness, read_witness
+from command.base.entry import By, Seal, check_seal, root_from_path
+from command.base.errors import Conflict, Corrupt
+from command.base.identity import load_or_make
+from command.base.schema import Party, PartyKind
+from command.domain.incident import INCIDENT, AddNote
+from command.domain.nodes import NODE
+from command.domain.order import ORDER, IssueOrder
+from command.domain.registry import ORGANISATION, UNIT, Tier, UnitKind
+from command.domain.registry_edits import SaveOrganisation, SaveUnit
+from command.edge.api import Node
+from command.edge.audit_api import _chunk
+from command.log.intake import RECEIVE_ENTRIES_MAX
+from command.log.store import ENTRY, STREAM
+from command.log.verify import verify
+from command.log.witness import Witness, read_witness
 from tests.durability import state
 from tests.node import NODE as SELF
 from tests.node import node, world
@@ -128,9 +128,9 @@ async def test_foreign_bytes_that_no_projector_digests_have_no_effect_and_stop_n
     database_url: str, tmp_path: Path
 ) -> None:
     """The sender's own projector is told to write nonsense: a kind that is known with a body that is not."""
-    from command.entry import Draft
-    from command.projection import Decision
-    from command.schema import Struct
+    from command.base.entry import Draft
+    from command.base.projection import Decision
+    from command.base.schema import Struct
 
     class Nonsense(Struct, frozen=True, kw_only=True):
         id: str

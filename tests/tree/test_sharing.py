@@ -2,8 +2,8 @@
 
 import pytest
 
-from command.entry import By, Entry, Stream
-from command.sharing import Concerned, accepts, concerned, entitled, may_hold, participants
+from command.base.entry import By, Entry, Stream
+from command.tree.sharing import Concerned, accepts, concerned, entitled, may_hold, participants
 from tests.tree.story import Teller, Tree
 
 NODES = Tree(

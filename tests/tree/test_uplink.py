@@ -5,14 +5,14 @@ import hashlib
 import random
 from pathlib import Path
 
-from command.incident import AddNote, ReportIncident
-from command.location import Source
-from command.nodes import NODE as NODES
-from command.nodes import RevokeNode
-from command.presence import TICK
-from command.registry import Tier, UnitKind
-from command.registry_edits import SaveOrganisation, SaveUnit
-from command.schema import Category, Level, Place
+from command.base.schema import Category, Level, Place
+from command.domain.incident import AddNote, ReportIncident
+from command.domain.location import Source
+from command.domain.nodes import NODE as NODES
+from command.domain.nodes import RevokeNode
+from command.domain.presence import TICK
+from command.domain.registry import Tier, UnitKind
+from command.domain.registry_edits import SaveOrganisation, SaveUnit
 from geo.track import Fix
 from tests.tree.scene import Member, tree, until
 

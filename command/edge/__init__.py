@@ -1,0 +1,4 @@
+"""HTTP and WebSocket: routes with their rights, sessions, live rows, files.
+
+The only room in which handlers see the whole node.
+"""

@@ -1,0 +1,168 @@
+"""The edge of the tree: the nodes, who owns an incident, and what to do with orders that were given too late.
+
+Edge. Holds no rule of the domain. Pairing and the state of links have an edge of their own. Invariant: a node's private
+matters (invitations) are shown to nobody here.
+"""
+
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from command.base.projection import Row
+from command.base.rights import NODE as THIS
+from command.base.rights import Scope
+from command.base.schema import Id, SomeText, Struct, Value, Version
+from command.domain.nodes import NODE, EditNode, RevokeNode, TreeNode
+from command.domain.order import AdoptOrder, RecallOrder
+from command.domain.presence import PRESENCE
+from command.domain.tenure import (
+    AnswerAsk,
+    AnswerTransfer,
+    AskOwner,
+    InviteToIncident,
+    OfferOwnership,
+    RequestOwnership,
+    SeizeIncident,
+)
+from command.edge.api import Call, Route, append
+from command.edge.live import Topic, Visible
+from command.log.store import STREAM, Store
+from command.log.timeline import position_of
+from command.log.witness import stream_heads
+from command.log.writer import Receipt
+
+
+class NodePage(Value, frozen=True, kw_only=True):
+    """Every node that is known here; `here` is this one's id."""
+
+    items: list[TreeNode]
+    here: str
+    position: int
+
+
+class Revocation(Struct, frozen=True, kw_only=True):
+    """The reason is shown with the node."""
+
+    id: Id
+    version: Version
+    reason: SomeText
+
+
+async def _nodes(call: Call) -> NodePage:
+    def read(connection: Connection) -> NodePage:
+        rows = call.node.store.shelf(NODE).select(connection)
+        return NodePage(items=rows, here=call.node.log.node, position=position_of(connection))
+
+    return await call.node.store.read(read)
+
+
+async def _revoke(call: Call) -> Receipt:
+    """The heads are those held here now: what the node wrote after them, or hides until later, has no effect."""
+    body: Revocation = call.body
+
+    def read(connection: Connection) -> dict[str, tuple[int, str]]:
+        return stream_heads(connection, STREAM.c.origin == body.id)
+
+    heads = await call.node.store.read(read)
+    return await append(call, RevokeNode(id=body.id, version=body.version, reason=body.reason, heads=heads))
+
+
+def _c(method: str, path: str, right: str, summary: str, request: type, status: int = 200) -> Route:
+    """A command: the body goes to the log, the answer is its receipt."""
+    return Route(
+        method=method,
+        path=path,
+        right=right,
+        summary=summary,
+        request=request,
+        response=Receipt,
+        status=status,
+        tag="tree",
+        errors=(404, 409),
+    )
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        method="GET",
+        path="/nodes",
+        right="registry.read",
+        summary="The nodes of the tree",
+        response=NodePage,
+        handler=_nodes,
+        tag="tree",
+    ),
+    _c("PATCH", "/nodes/{id}", "node.edit", "Name, kind, level, seat or place of a node", EditNode),
+    Route(
+        method="POST",
+        path="/nodes/{id}/revoke",
+        right="node.edit",
+        summary="Revoke a node: what it writes from now on has no effect anywhere",
+        request=Revocation,
+        response=Receipt,
+        handler=_revoke,
+        keyed=True,
+        tag="tree",
+        errors=(404, 409),
+    ),
+    _c(
+        "POST",
+        "/incidents/{incident}/offer",
+        "incident.transfer",
+        "Offer an incident to another node",
+        OfferOwnership,
+        201,
+    ),
+    _c(
+        "POST",
+        "/incidents/{incident}/request",
+        "incident.transfer",
+        "Ask its owner for an incident",
+        RequestOwnership,
+        201,
+    ),
+    _c("POST", "/transfers/{id}/answer", "incident.transfer", "Agree to a transfer, or decline", AnswerTransfer),
+    _c("POST", "/incidents/{incident}/seize", "incident.seize", "Take an incident over from below", SeizeIncident),
+    _c(
+        "POST",
+        "/incidents/{incident}/invite",
+        "incident.transfer",
+        "Share an incident with other nodes",
+        InviteToIncident,
+    ),
+    _c(
+        "POST",
+        "/incidents/{incident}/asks",
+        "incident.note",
+        "Ask the owner of an incident to do something",
+        AskOwner,
+        201,
+    ),
+    _c("POST", "/asks/{id}/answer", "incident.edit", "Answer what was asked", AnswerAsk),
+    _c("POST", "/orders/{id}/adopt", "order.edit", "Adopt a late order", AdoptOrder),
+    _c("POST", "/orders/{id}/recall", "order.edit", "Recall a late order", RecallOrder),
+)
+
+
+def _tree_rows(store: Store, connection: Connection, key: str) -> dict[str, list[Row]]:
+    return {"node": store.shelf(NODE).select(connection), "presence": store.shelf(PRESENCE).select(connection)}
+
+
+TOPICS: tuple[Topic, ...] = (Topic(name="tree", right="registry.read", rows=_tree_rows),)
+
+
+def _of_incident(row: Any) -> Scope:
+    return Scope(organisation=row.organisation, parties=tuple(row.parties))
+
+
+def _anywhere(row: Any) -> Scope:
+    return THIS
+
+
+VISIBLE: dict[str, Visible] = {
+    "node": Visible(right="registry.read", scope=_anywhere),
+    "transfer": Visible(right="incident.read", scope=_of_incident),
+    "term": Visible(right="incident.read", scope=_of_incident),
+    "late": Visible(right="incident.read", scope=_of_incident),
+    "ask": Visible(right="incident.read", scope=_of_incident),
+}

@@ -1,0 +1,142 @@
+"""The audience: who may have which stream, kept up with the log by reading on in it.
+
+Shell over `sharing`, which has the rules. Belongs to the link's thread. Invariant: what it knows of an incident covers every
+entry of it that is durable at the time of asking.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from command.base import entry as entries
+from command.base.entry import Entry, Stream
+from command.domain.nodes import TreeNode
+from command.log.store import BRANCH, ENTRY, STREAM
+from command.tree import sharing
+from command.tree.sharing import INCIDENT, Concerned
+
+LINE_MAX = 16
+SUBJECTS_MAX = 50_000
+TELLING = (b'"node', b'"kind":"incident.reported"', b'"kind":"incident.level_set"', b'"kind":"ownership.')
+"""Octets of which at least one stands in every entry that widens an audience: the database looks for them, so that of a
+hundred thousand entries a handful is decoded."""
+
+
+class NodeTree:
+    """`sharing.Nodes` over the rows of the tree. `rows` may grow under it; the caller then calls `moved`."""
+
+    def __init__(self, rows: Mapping[str, TreeNode]) -> None:
+        self._rows = rows
+        self._lines: dict[str, tuple[str, ...]] = {}
+        self.revision = 0
+
+    def moved(self) -> None:
+        self._lines.clear()
+        self.revision += 1
+
+    def line(self, node: str) -> tuple[str, ...]:
+        found = self._lines.get(node)
+        if found is None:
+            found = self._lines[node] = self._line(node)
+        return found
+
+    def level(self, node: str) -> str:
+        row = self._rows.get(node)
+        return "" if row is None else row.level.value
+
+    def _line(self, node: str) -> tuple[str, ...]:
+        found: list[str] = []
+        at: str | None = node
+        while at is not None and at not in found and len(found) < LINE_MAX:
+            row = self._rows.get(at)
+            if row is None:
+                break
+            found.append(at)
+            at = row.parent
+        return tuple(reversed(found))
+
+
+class _About:
+    """What is known of one incident, and how far each of its streams was read for it."""
+
+    __slots__ = ("branches", "concerned", "nodes", "read", "revision")
+
+    def __init__(self) -> None:
+        self.concerned = Concerned()
+        self.read: dict[int, int] = {}
+        self.branches = 0
+        self.nodes: frozenset[str] = frozenset()
+        self.revision = -1
+
+
+class Audience:
+    """`holdings.Sharing`. Each call reads in the snapshot it is given."""
+
+    def __init__(self, node: str, tree: NodeTree) -> None:
+        self._node, self._tree = node, tree
+        self._about: dict[str, _About] = {}
+
+    def shared(self, connection: Connection, stream: Stream, peer: str) -> bool:
+        about = self._of(connection, stream.subject)
+        if about is not None and about.nodes:
+            return stream.origin == peer or peer in about.nodes
+        return sharing.may_hold(stream, peer, None, self._tree)
+
+    def accepts(self, connection: Connection, stream: Stream, peer: str) -> bool:
+        return sharing.accepts(stream, peer, self._node, self._tree)
+
+    def entitled(self, entry: Entry, peer: str) -> bool:
+        return sharing.entitled(entry, peer, self._tree)
+
+    def _of(self, connection: Connection, subject: str) -> _About | None:
+        if not subject.startswith(INCIDENT + "/"):
+            return None
+        about = self._about.get(subject)
+        if about is None:
+            if len(self._about) >= SUBJECTS_MAX:
+                self._about.clear()
+            about = self._about[subject] = _About()
+        before = about.concerned
+        for row in connection.execute(sa.select(STREAM).where(STREAM.c.subject == subject)).all():
+            self._read_on(connection, about, row)
+        self._read_branches(connection, about, subject)
+        if before is not about.concerned or about.revision != self._tree.revision:
+            about.nodes, about.revision = sharing.participants(about.concerned, self._tree), self._tree.revision
+        return about
+
+    def _read_on(self, connection: Connection, about: _About, row: Any) -> None:
+        done = about.read.get(row.id, 0)
+        if done >= row.length:
+            return
+        if row.origin not in about.concerned.nodes:
+            nodes = about.concerned.nodes | {row.origin}
+            about.concerned = Concerned(nodes=nodes, levels=about.concerned.levels)
+        wanted = sa.select(ENTRY.c.data).where(
+            ENTRY.c.stream == row.id, ENTRY.c.seq > done, holds_any(connection, TELLING)
+        )
+        for data in connection.execute(wanted.order_by(ENTRY.c.seq)).scalars():
+            about.concerned = about.concerned.add(entries.decode(data))
+        about.read[row.id] = row.length
+
+    def _read_branches(self, connection: Connection, about: _About, subject: str) -> None:
+        mine = BRANCH.c.subject == subject
+        count = connection.scalar(sa.select(sa.func.count()).select_from(BRANCH).where(mine)) or 0
+        if count != about.branches:
+            for data in connection.execute(sa.select(BRANCH.c.data).where(mine)).scalars():
+                about.concerned = about.concerned.add(entries.decode(data))
+            about.branches = count
+
+
+def holds_any(connection: Connection, wanted: Iterable[bytes]) -> sa.ColumnElement[bool]:
+    """Whether any of these octets stand in an entry: looked for by the database, without decoding anything."""
+
+    def stands(octets: bytes) -> sa.ColumnElement[bool]:
+        literal = sa.literal(octets, sa.LargeBinary)
+        if connection.dialect.name == "sqlite":
+            return sa.func.instr(ENTRY.c.data, literal) > 0
+        found: sa.ColumnElement[bool] = sa.func.position(literal.op("IN")(ENTRY.c.data)) > 0
+        return found
+
+    return sa.or_(*(stands(octets) for octets in wanted))

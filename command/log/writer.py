@@ -1,0 +1,666 @@
+"""The log: the one writer of a node. Requests go in, durable entries come out, then everybody is told.
+
+Shell. Decides nothing itself: deciders refuse or draft, projectors fold. Entries of other nodes come in by `receive`, whole
+batches in one transaction (`intake`, `folding`). Invariant (rule 1): a receipt is handed out only after the transaction that
+holds its entries, rows and idempotency key has committed; publishing comes after that.
+"""
+
+import asyncio
+import hashlib
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy.engine import Connection
+
+from command.base import entry as entries
+from command.base.clock import Clock
+from command.base.entry import NO_HASH, SALT_BYTES, By, Draft, Entry, Stream, Written
+from command.base.errors import Conflict, Denied, FenghuoError, Unavailable
+from command.base.failpoint import reach
+from command.base.projection import Change, Context, Decision, Domain, Rows
+from command.base.rights import Actor, Tree
+from command.domain.generation import OpenGeneration
+from command.domain.incident import INCIDENT
+from command.log.folding import Folding
+from command.log.intake import RECEIVE_ENTRIES_MAX, Counters, Held, Intake, Keys, Taken, recheck
+from command.log.store import ENTRY, HEAD, IDEMPOTENCY, SEAL, STREAM, Store, guarded, set_meta
+from command.log.workspace import Workspace
+from command.tree.claim import SEIZED, TRANSFERRED
+from command.tree.item import Received
+
+BATCH_REQUESTS_MAX = 256
+QUEUE_MAX = 20_000
+ARRIVALS_MAX = 64
+"""Batches of other nodes' entries that wait for the writer."""
+STREAM_CACHE_MAX = 20_000
+ENDS_A_TERM = (TRANSFERRED, SEIZED)
+IDEMPOTENCY_KEPT_US = 7 * 24 * 3600 * 1_000_000
+IDEMPOTENCY_SWEEP = 1000
+
+T = TypeVar("T")
+journal = structlog.get_logger("log")
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a caller gets once their request is durable.
+
+    `position` is the commit's; `id` the thing made or changed; `entries` the hex hashes of what was written; `replayed`
+    says that this Idempotency-Key had been used for the same request before and nothing was written now.
+    """
+
+    position: int
+    id: str | None = None
+    entries: list[str] = []
+    result: dict[str, Any] = {}
+    replayed: bool = False
+
+
+class Commit(msgspec.Struct, frozen=True, kw_only=True):
+    """What is published after a commit: its position, the changed rows, and the entries in order."""
+
+    position: int
+    changes: list[Change]
+    written: list[Written]
+
+
+class Submission(NamedTuple):
+    """A request on its way into the log."""
+
+    request: Any
+    by: By
+    actor: Actor | None
+    key: str | None
+    seen: int | None
+    future: "asyncio.Future[Receipt] | None"
+
+
+class _Arrival(NamedTuple):
+    """A batch of entries of other nodes on its way into the log; or, without entries, incidents to fold anew."""
+
+    items: Sequence[Received]
+    ahead: bool
+    future: "asyncio.Future[dict[Stream, Held]]"
+
+
+class _StreamHead:
+    """`others` are the folded lengths of the subject's other streams, `told` what this stream has named of them (`seen`)."""
+
+    __slots__ = ("head", "id", "length", "others", "stream", "told")
+
+    def __init__(self, id: int, stream: Stream, length: int, head: bytes | None, others: dict[str, int]) -> None:
+        self.id, self.stream, self.length, self.head = id, stream, length, head
+        self.others = others
+        self.told: dict[str, int] = {}
+
+
+_Mark = tuple[int, bytes | None, dict[str, int]]
+
+
+class Log:
+    """Owns the writer thread's work. Start with `start()`, run `run()` as a task, ask with `append()`."""
+
+    def __init__(
+        self,
+        store: Store,
+        domain: Domain,
+        clock: Clock,
+        key: Ed25519PrivateKey,
+        node: str,
+        publish: Callable[[Commit], None],
+        tree: Callable[[Rows], Tree],
+    ) -> None:
+        self.store = store
+        self.domain = domain
+        self.clock = clock
+        self.node = node
+        self.generation = ""
+        self.position = 0
+        self._key = key
+        self._publish = publish
+        self._tree = tree
+        self._rows = Workspace(store)
+        self._queue: list[Submission] = []
+        self._wake = asyncio.Event()
+        self._holder = clock.token()
+        self._counters = Counters()
+        self._intake = Intake(self._counters)
+        self._folding = Folding(domain, self._rows, node)
+        self._arrivals: deque[_Arrival] = deque()
+        self._reopenings: list[asyncio.Future[str]] = []
+        self._turns: list[asyncio.Future[None]] = []
+        self._streams: dict[str, _StreamHead] = {}
+        self._connection: Connection | None = None
+        self._stopping = False
+        self.failed: str | None = None
+
+    # -- what callers see
+
+    async def append(
+        self, request: Any, by: By, *, actor: Actor | None = None, key: str | None = None, seen: int | None = None
+    ) -> Receipt:
+        """Decide `request` and return once its entries are durable.
+
+        `key` is the Idempotency-Key (scoped to the account), `seen` the position the author's screen showed.
+        Raises what the decider raises, `Conflict` for a reused key, `Unavailable` when the queue is full or the commit
+        failed (then nothing was written, or the same key will find out).
+        """
+        if self._stopping or self.failed:
+            raise Unavailable("log.stopped", self.failed or "The server is stopping; try again shortly.")
+        if len(self._queue) >= QUEUE_MAX:
+            raise Unavailable("log.busy", "Too many requests are waiting to be written; try again shortly.")
+        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        scoped = None if key is None else f"{by.account}/{key}"
+        self._queue.append(Submission(request, by, actor, scoped, seen, future))
+        reach("log.accepted")
+        self._wake.set()
+        return await future
+
+    async def receive(self, items: Sequence[Received], keys: Keys) -> dict[Stream, Held]:
+        """Make entries of other nodes durable, with their rows; the chains' ends as stored, of every stream named.
+
+        The items must have passed `item.Door`; `keys` are the registered public keys by node. What is held already is
+        skipped, so sending again is safe. Raises `Corrupt` and `Conflict("receive.unknown")` as `intake.recheck`,
+        `Conflict("receive.gap")` for an entry that follows none held here, `Conflict("receive.own")` for one of this node's
+        present generation that is not here (the caller must `open_generation` first), `Unavailable` when nothing was written.
+        """
+        heads: dict[Stream, Held] = {}
+        for start in range(0, len(items), RECEIVE_ENTRIES_MAX):
+            heads |= await self._arrive(items[start : start + RECEIVE_ENTRIES_MAX], keys, ahead=False)
+        return heads
+
+    async def receive_ahead(self, items: Sequence[Received], keys: Keys) -> None:
+        """Keep entries that came before their streams reached them, and act on them at once. Raises as `receive`."""
+        await self._arrive(items, keys, ahead=True)
+
+    async def open_generation(self) -> str:
+        """Stop writing the present generation, because somebody holds entries of it that are not here: this database is
+        older than what this node has written. Opens a new one `after` what is held; its id. Timers that fell due meanwhile
+        are held for a person, as after a restore."""
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._reopenings.append(future)
+        self._wake.set()
+        return await future
+
+    async def _arrive(self, items: Sequence[Received], keys: Keys, *, ahead: bool) -> dict[Stream, Held]:
+        if self._stopping or self.failed:
+            raise Unavailable("log.stopped", self.failed or "The server is stopping; try again shortly.")
+        if len(self._arrivals) >= ARRIVALS_MAX:
+            raise Unavailable("log.busy", "Too many entries of other nodes are waiting to be written.")
+        await asyncio.to_thread(recheck, items, keys)
+        future: asyncio.Future[dict[Stream, Held]] = asyncio.get_running_loop().create_future()
+        self._arrivals.append(_Arrival(items, ahead, future))
+        self._wake.set()
+        return await future
+
+    async def start(self, generation: str) -> None:
+        """Take the head under our name. The caller must hold the store and have prepared it."""
+        self.generation = self._folding.generation = generation
+        await self.store.write(self._take_over)
+
+    async def run(self) -> None:
+        """Commit batches until `stop()`; the caller must supervise this task and treat its failure as fatal.
+
+        Own requests and entries of other nodes take turns, so that a long catch-up holds nobody up.
+        """
+        while True:
+            await self._awake()
+            self._wake.clear()
+            while self._queue or self._arrivals or self._reopenings:
+                if self._reopenings:
+                    await self._reopen()
+                if self._queue:
+                    batch, self._queue = self._queue[:BATCH_REQUESTS_MAX], self._queue[BATCH_REQUESTS_MAX:]
+                    await self._write(batch)
+                if self._arrivals:
+                    await self._take(self._arrivals.popleft())
+            if self._folding.due(self.clock.monotonic()):
+                await self._catch_up()
+            turns, self._turns = self._turns, []
+            for turn in turns:
+                turn.set_result(None)
+            if self._stopping:
+                return
+
+    async def _awake(self) -> None:
+        """Until there is work, or an incident that lags behind should be folded."""
+        try:
+            async with asyncio.timeout(self._folding.pause_s(self.clock.monotonic())):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    def stop(self) -> None:
+        """Refuse new requests; `run()` ends when what was accepted is durable."""
+        self._stopping = True
+        self._wake.set()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    @property
+    def lagging(self) -> int:
+        """How many incidents wait to be folded anew: their rows don't show everything that is held."""
+        return self._folding.lagging
+
+    async def caught_up(self) -> None:
+        """Wait until nothing lags behind any more: folds at once what waits for the rest of its backlog."""
+        while self._folding.lagging:
+            self._folding.hurry()
+            self._wake.set()
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._turns.append(waiter)
+            await waiter
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    # -- the event loop's side of a batch
+
+    async def _write(self, batch: list[Submission]) -> None:
+        try:
+            results, commit = await self.store.write(lambda: self._commit(batch))
+        except FenghuoError as error:
+            for submission in batch:
+                if submission.future is not None and not submission.future.done():
+                    submission.future.set_exception(error)
+            return
+        reach("log.before_ack")
+        for submission, result in zip(batch, results, strict=True):
+            if submission.future is None or submission.future.done():
+                continue
+            if isinstance(result, Receipt):
+                submission.future.set_result(result)
+            else:
+                submission.future.set_exception(result)
+        reach("log.before_publish")
+        self._publish(commit)
+
+    async def _take(self, arrival: _Arrival) -> None:
+        try:
+            taken, commit = await self.store.write(lambda: self._transact(lambda found: self._receive(found, arrival)))
+        except Exception as error:
+            # An edge: what strangers wrote must not stop the writer, whatever bug of ours it meets.
+            known = isinstance(error, FenghuoError)
+            if not known:
+                journal.exception("receive.failed", items=len(arrival.items))
+            if not arrival.future.done():
+                hint = "What came could not be stored; the journal says why."
+                arrival.future.set_exception(error if known else Unavailable("receive.failed", hint))
+            return
+        reach("log.received")
+        if not arrival.future.done():
+            arrival.future.set_result(taken.heads)
+        self._publish(commit)
+        self._follow()
+
+    def _follow(self) -> None:
+        """Queue what the node itself has to say to what came in."""
+        wanted, self._folding.wanted = self._folding.wanted, []
+        self._queue += [Submission(request, By(account="node"), None, None, None, None) for request in wanted]
+
+    async def _reopen(self) -> None:
+        futures, self._reopenings = self._reopenings, []
+        try:
+            generation, commit = await self.store.write(lambda: self._transact(self._new_generation))
+        except FenghuoError as error:
+            for future in futures:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        self.generation = self._folding.generation = generation
+        for future in futures:
+            if not future.done():
+                future.set_result(generation)
+        self._publish(commit)
+
+    async def _catch_up(self) -> None:
+        """Fold what lags behind; when the database refuses, the next turn tries again."""
+        try:
+            _, commit = await self.store.write(lambda: self._transact(self._fold_due))
+        except Exception as error:  # an edge, as in `_take`
+            self._folding.later(self.clock.monotonic())
+            journal.exception("fold.failed", error=repr(error)[:200])
+            return
+        self._publish(commit)
+        self._follow()
+
+    # -- the writer thread's side
+
+    def _connect(self, *, take_over: bool) -> None:
+        with guarded():
+            self._connection = self.store.writer_engine.connect()
+            with self._connection.begin():
+                found = self._connection.execute(sa.select(HEAD)).first()
+                if found is None:
+                    self._connection.execute(sa.insert(HEAD).values(id=1, position=0, entries=0, holder=self._holder))
+                elif take_over:
+                    self._connection.execute(sa.update(HEAD).values(holder=self._holder))
+                self.position, self._counters.entries = (0, 0) if found is None else (found.position, found.entries)
+                self._counters.streams = self._connection.scalar(sa.select(sa.func.max(STREAM.c.id))) or 0
+                self._intake.read(self._connection)
+                self._folding.read(self._connection, self.clock.monotonic())
+
+    def _take_over(self) -> None:
+        self._connect(take_over=True)
+
+    def _commit(self, batch: list[Submission]) -> tuple[list[Receipt | Exception], Commit]:
+        reach("log.in_batch")
+        return self._transact(lambda connection: self._decide_batch(connection, batch))
+
+    def _transact(self, work: Callable[[Connection], tuple[T, Commit]]) -> tuple[T, Commit]:
+        """Run `work` in one transaction that moves the position."""
+        if self._connection is None:
+            self._connect(take_over=False)
+        assert self._connection is not None
+        try:
+            with guarded(), self._connection.begin():
+                self._rows.begin(self._connection)
+                result, commit = work(self._connection)
+                reach("log.before_commit")
+        except BaseException as error:
+            # Whether the commit took place may be unknown: believe nothing, read the head again before the next batch.
+            self._rows.forget()
+            self._streams.clear()
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+            if isinstance(error, FenghuoError):
+                journal.error("commit.failed", code=error.code, hint=error.hint)
+            raise
+        reach("log.after_commit")
+        self.position = commit.position
+        self._rows.committed()
+        if len(self._streams) > STREAM_CACHE_MAX:
+            self._streams.clear()
+        return result, commit
+
+    def _move(self, connection: Connection) -> int:
+        """The next position, under our name."""
+        position = self.position + 1
+        moved = connection.execute(
+            sa.update(HEAD).where(HEAD.c.id == 1, HEAD.c.holder == self._holder).values(position=position)
+        )
+        if moved.rowcount != 1:
+            self.failed = "Another server has taken over this database."
+            raise Unavailable("log.lease_lost", self.failed)
+        return position
+
+    def _receive(self, connection: Connection, arrival: _Arrival) -> tuple[Taken, Commit]:
+        position = self._move(connection)
+        if arrival.ahead:
+            taken = self._intake.take_ahead(connection, arrival.items, position)
+            self._folding.ahead(taken.fresh)
+            self._intake.ahead |= {written.entry.subject for written in taken.fresh}
+        else:
+            taken = self._intake.take(connection, arrival.items, position, own=(self.node, self.generation))
+            self._folding.received(connection, taken, self.clock.monotonic(), at=self.clock.now())
+            self._intake.committed(taken)
+        for one in taken.fresh:
+            self._streams.pop(one.entry.subject, None)  # what others wrote there is named by the next own entry
+        changes = self._rows.flush()
+        connection.execute(sa.update(HEAD).values(entries=self._counters.entries))
+        written = [] if arrival.ahead else taken.fresh
+        return taken, Commit(position=position, changes=changes, written=written)
+
+    def _new_generation(self, connection: Connection) -> tuple[str, Commit]:
+        """The first entry of the new generation and the note that it is the present one, in one transaction."""
+        before, generation = self.generation, self.clock.token()
+        mine = sa.select(STREAM).where(STREAM.c.origin == self.node, STREAM.c.generation == before)
+        after = {
+            str(Stream(row.subject, row.origin, row.generation)): (row.length, row.head.hex())
+            for row in connection.execute(mine)
+        }
+        raw = self._key.public_key().public_bytes_raw().hex()
+        request = OpenGeneration(id=generation, public_key=raw, previous=before, after=after, restored=True)
+        self._streams.clear()
+        self.generation = generation
+        try:
+            [result], commit = self._decide_batch(
+                connection, [Submission(request, By(account="node"), None, None, None, None)]
+            )
+        finally:
+            self.generation = before
+            self._streams.clear()
+        if isinstance(result, Exception):
+            raise result
+        set_meta(connection, "generation", generation)
+        return generation, commit
+
+    def _fold_due(self, connection: Connection) -> tuple[None, Commit]:
+        position = self._move(connection)
+        subject = self._folding.fold_one(connection, self.clock.monotonic(), at=self.clock.now())
+        self._streams.pop(subject, None)
+        return None, Commit(position=position, changes=self._rows.flush(), written=[])
+
+    def _decide_batch(
+        self, connection: Connection, batch: list[Submission]
+    ) -> tuple[list[Receipt | Exception], Commit]:
+        now, position = self.clock.now(), self._move(connection)
+        known = self._known_keys(connection, batch)
+        results: list[Receipt | Exception] = []
+        written: list[Written] = []
+        digests: list[dict[str, Any]] = []
+        for submission in batch:
+            mark, length = self._rows.mark(), len(written)
+            heads: dict[str, _Mark] = {}
+            try:
+                replay = self._replayed(submission, known)
+                if replay is not None:
+                    results.append(replay)
+                    continue
+                receipt = self._decide(connection, submission, now, position, written, heads)
+            except sa.exc.SQLAlchemyError:
+                raise
+            except Exception as error:
+                # An edge: one request's bug is that request's failure, never the batch's.
+                if not isinstance(error, FenghuoError):
+                    journal.exception("decide.failed", request=type(submission.request).__name__)
+                self._rows.undo(mark)
+                del written[length:]
+                for name, (head_length, head, told) in heads.items():
+                    stream = self._streams[name]
+                    stream.length, stream.head, stream.told = head_length, head, told
+                results.append(error)
+                continue
+            results.append(receipt)
+            if submission.key is not None:
+                digest, stored = _digest(submission.request), msgspec.json.encode(receipt)
+                digests.append({"key": submission.key, "digest": digest, "receipt": stored, "at": now})
+                known[submission.key] = (digest, stored)
+        changes = self._rows.flush()
+        if digests:
+            connection.execute(sa.insert(IDEMPOTENCY), digests)
+        if position % IDEMPOTENCY_SWEEP == 0:
+            connection.execute(sa.delete(IDEMPOTENCY).where(IDEMPOTENCY.c.at < now - IDEMPOTENCY_KEPT_US))
+        if written:
+            self._insert(connection, written, position)
+        return results, Commit(position=position, changes=changes, written=written)
+
+    def _known_keys(self, connection: Connection, batch: list[Submission]) -> dict[str, tuple[bytes, bytes]]:
+        keys = [submission.key for submission in batch if submission.key is not None]
+        if not keys:
+            return {}
+        found = connection.execute(sa.select(IDEMPOTENCY).where(IDEMPOTENCY.c.key.in_(keys)))
+        return {row.key: (row.digest, row.receipt) for row in found}
+
+    @staticmethod
+    def _replayed(submission: Submission, known: dict[str, tuple[bytes, bytes]]) -> Receipt | None:
+        if submission.key is None or submission.key not in known:
+            return None
+        digest, receipt = known[submission.key]
+        if digest != _digest(submission.request):
+            raise Conflict(
+                "idempotency.reused", "This Idempotency-Key was used for a different request; make a new one."
+            )
+        return msgspec.structs.replace(msgspec.json.decode(receipt, type=Receipt), replayed=True)
+
+    def _decide(
+        self,
+        connection: Connection,
+        submission: Submission,
+        now: int,
+        position: int,
+        written: list[Written],
+        heads: dict[str, _Mark],
+    ) -> Receipt:
+        decider = self.domain.deciders[type(submission.request)]
+        tree = self._tree(self._rows)
+        context = Context(submission.by, now, self.clock.id, submission.actor, tree, self.node, self.generation)
+        decision: Decision = decider(self._rows, submission.request, context)
+        if not context.asked:
+            raise Denied("rights.unasked", f"No right guards {type(submission.request).__name__}; refused.")
+        hashes = []
+        for wanted in decision.drafts:
+            draft = self._folding.prepare(wanted)
+            stream = self._stream(connection, draft.subject)
+            if draft.kind in ENDS_A_TERM:
+                draft = self._based(connection, stream, draft)
+            heads.setdefault(draft.subject, (stream.length, stream.head, stream.told))
+            record = self._record(connection, stream, draft, submission, now)
+            self._folding.own(record)
+            written.append(record)
+            hashes.append(record.hash.hex())
+        for table, row in decision.kept:
+            assert table.kept, f"{table.name} is a read table; only projectors write it"
+            self._rows.put(table, row)
+        for table, row in decision.added:
+            assert table.kept, f"{table.name} is a read table; only projectors write it"
+            self._rows.add(table, row)
+        for table, key in decision.dropped:
+            assert table.kept, f"{table.name} is a read table; only projectors write it"
+            self._rows.delete(table, key)
+        return Receipt(position=position, id=decision.id, entries=hashes, result=decision.result)
+
+    def _based(self, connection: Connection, stream: _StreamHead, draft: Draft) -> Draft:
+        """A claim with its `base`: the ends of the owner's streams as held here, within which its decisions stand."""
+        incident = self._rows.get(INCIDENT, draft.subject.partition("/")[2])
+        owner = "" if incident is None else incident.owner
+        held = sa.select(STREAM).where(STREAM.c.subject == draft.subject, STREAM.c.origin == owner)
+        base = {f"{row.origin}.{row.generation}": [[row.length, row.head.hex()]] for row in connection.execute(held)}
+        for name, tips in self._intake.branch_ends(connection, draft.subject, owner).items():
+            base.setdefault(name, []).extend(tips)
+        if owner == self.node and stream.head is not None:
+            base[f"{self.node}.{self.generation}"] = [[stream.length, stream.head.hex()]]
+        return msgspec.structs.replace(draft, body=draft.body | {"base": base})
+
+    def _record(
+        self, connection: Connection, stream: _StreamHead, draft: Draft, submission: Submission, now: int
+    ) -> Written:
+        salt = private = None
+        hashed: str | None = None
+        if draft.private:
+            private, salt = entries.encode_private(draft.private), self.clock.octets(SALT_BYTES)
+            hashed = entries.private_hash(salt, private).hex()
+        seen = {} if submission.seen is None else self._seen(connection, stream, submission.seen)
+        if stream.others and stream.others != stream.told:
+            seen |= {name: length for name, length in stream.others.items() if stream.told.get(name) != length}
+            stream.told = stream.others
+        record = entries.write(
+            Entry(
+                subject=stream.stream.subject,
+                origin=self.node,
+                generation=self.generation,
+                seq=stream.length + 1,
+                prev=NO_HASH if stream.head is None else stream.head.hex(),
+                at=now,
+                kind=draft.kind,
+                by=submission.by,
+                claim=draft.claim,
+                seen=seen,
+                private=hashed,
+                body=draft.body,
+            ),
+            private,
+            salt,
+        )
+        stream.length, stream.head = stream.length + 1, record.hash
+        return record
+
+    def _seen(self, connection: Connection, stream: _StreamHead, position: int) -> dict[str, int]:
+        """The length that the author's screen had of this stream at `position`."""
+        length = connection.scalar(
+            sa.select(sa.func.max(ENTRY.c.seq)).where(ENTRY.c.stream == stream.id, ENTRY.c.position <= position)
+        )
+        return {str(stream.stream): length or 0}
+
+    def _stream(self, connection: Connection, subject: str) -> _StreamHead:
+        found = self._streams.get(subject)
+        if found is not None:
+            return found
+        stream = Stream(subject, self.node, self.generation)
+        rows = connection.execute(sa.select(STREAM).where(STREAM.c.subject == subject)).all()
+        mine = [row for row in rows if row.origin == self.node and row.generation == self.generation]
+        others: dict[str, int] = {}
+        if subject.startswith("incident/"):
+            others = self._folding.lengths(connection, subject, rows)
+            if (
+                not mine
+            ):  # the first entry names the generations before it, so that whoever holds the stream knows the order
+                others |= {name: others.get(name, 0) for name in self._folding.earlier(self.generation)}
+            others.pop(f"{self.node}.{self.generation}", None)
+        if mine:
+            found = _StreamHead(mine[0].id, stream, mine[0].length, mine[0].head, others)
+        else:
+            self._counters.streams += 1
+            found = _StreamHead(self._counters.streams, stream, 0, None, others)
+        self._streams[subject] = found
+        return found
+
+    def _insert(self, connection: Connection, written: list[Written], position: int) -> None:
+        touched = Counter(record.entry.subject for record in written)
+        seal, paths = entries.seal(self._key, [record.hash for record in written])
+        rows = []
+        for leaf, (record, path) in enumerate(zip(written, paths, strict=True)):
+            self._counters.entries += 1
+            rows.append(
+                {
+                    "number": self._counters.entries,
+                    "stream": self._streams[record.entry.subject].id,
+                    "seq": record.entry.seq,
+                    "position": position,
+                    "leaf": leaf,
+                    "hash": record.hash,
+                    "data": record.data,
+                    "salt": record.salt,
+                    "private": record.private,
+                    "path": path,
+                }
+            )
+        connection.execute(sa.insert(ENTRY), rows)
+        connection.execute(
+            sa.insert(SEAL).values(
+                position=position, root=seal.root, count=seal.count, alg=seal.alg, signature=seal.signature
+            )
+        )
+        new, grown = [], []
+        for subject, count in touched.items():
+            head = self._streams[subject]
+            if count == head.length:
+                name = {"subject": subject, "origin": self.node, "generation": self.generation}
+                new.append({"id": head.id, "length": head.length, "head": head.head, **name})
+            else:
+                grown.append({"key": head.id, "length": head.length, "head": head.head})
+        if new:
+            connection.execute(sa.insert(STREAM), new)
+        if grown:
+            connection.execute(sa.update(STREAM).where(STREAM.c.id == sa.bindparam("key")), grown)
+        connection.execute(sa.update(HEAD).values(entries=self._counters.entries))
+
+
+def _digest(request: Any) -> bytes:
+    """What a repeated Idempotency-Key is compared by. Fields that a request type names in `undigested` (hashes of secrets
+    that the edge makes anew for each try) take no part."""
+    hidden: tuple[str, ...] = getattr(type(request), "undigested", ())
+    compared = msgspec.structs.asdict(request) if hidden else request
+    for name in hidden:
+        compared.pop(name)
+    return hashlib.sha256(
+        type(request).__name__.encode() + b"\x00" + msgspec.json.encode(compared, order="deterministic")
+    ).digest()

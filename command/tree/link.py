@@ -1,0 +1,507 @@
+"""The link between two nodes: catch-up as the only way to sync, without sockets, clocks or a database.
+
+Pure: frames and the instant go in, commands come out. It never keeps a queue (the log is the queue, `cursor` says how far the
+peer is), never believes an entry that `item.Door` hasn't passed, and never crashes on what a peer sends: it answers with a
+Refuse and yields `Drop`. Invariant: an entry counts as held by the peer only once the peer said that it is durable there.
+
+The caller must
+- make one Link per peer and process run, and feed both channels into it;
+- carry out the commands in order, before it feeds the next frame; `Rolled` before anything else is written or stored;
+- answer every `Store` with `stored` or `failed`, in order;
+- call `grew` when any stream has grown here or is newly shared, and `tick` at least once a second;
+- send what `pull` gives whenever the socket takes more (and, on *later*, the pacing allows it).
+"""
+
+from collections.abc import Callable, Iterable
+
+from command.base.entry import Stream
+from command.base.errors import Corrupt, Denied, FenghuoError
+from command.tree.cursor import NOW_BACKLOG_MAX, Tips
+from command.tree.handshake import Handshake, Stage
+from command.tree.have import Exchange, newest
+from command.tree.incoming import Arrived, Incoming, acknowledge
+from command.tree.outcome import (
+    AheadHeldBy,
+    CaughtUp,
+    Command,
+    Contact,
+    Drop,
+    GotBlob,
+    HeldBy,
+    Ready,
+    Redial,
+    Rolled,
+    Send,
+    Store,
+    StoreAhead,
+    Told,
+    WantBlob,
+)
+from command.tree.outgoing import Outgoing
+from command.tree.shelf import Shelf
+from command.tree.wire import (
+    BLOB_BYTES_MAX,
+    HAVE_STREAMS_MAX,
+    LATER,
+    NOW,
+    VERSION,
+    VERSION_OLDEST,
+    Ahead,
+    AheadHeld,
+    Blob,
+    Entries,
+    Expand,
+    Fetch,
+    Fork,
+    Have,
+    Held,
+    Hello,
+    Line,
+    Locations,
+    Message,
+    Ping,
+    Pong,
+    Refuse,
+    Tip,
+    decode,
+    encode,
+    stream_of,
+)
+
+SECOND = 1_000_000
+PING_US = 5 * SECOND
+SILENT_US = 20 * SECOND
+RTT_START_US = 2 * SECOND
+FETCHES_MAX = 4
+PATIENCE_MAX = 32
+"""Times 2 RTT + 1 s: each fruitless fresh connection doubles the patience, for lines slower than their round trip tells."""
+
+
+class _Channel:
+    """One connection: its handshake, and when something was last heard and asked."""
+
+    __slots__ = ("handshake", "heard", "name", "pinged")
+
+    def __init__(self, name: str, handshake: Handshake, now: int) -> None:
+        self.name, self.handshake = name, handshake
+        self.heard = self.pinged = now
+
+    @property
+    def ready(self) -> bool:
+        return self.handshake.stage is Stage.READY
+
+
+class Link:
+    """One peer. `peer` is None until a channel is proven; `rtt_us` and `skew_us` follow the newest Pong; `dropped` is the code
+    once the link is dead. `key` is our raw public key, `sign` signs octets with the private one; `session` names this
+    Link: fresh for each one; `expected` is whom we dial (None when we were dialled)."""
+
+    def __init__(
+        self,
+        *,
+        me: str,
+        key: bytes,
+        session: str,
+        dialer: bool,
+        shelf: Shelf,
+        sign: Callable[[bytes], bytes],
+        expected: str | None = None,
+        program: str = "",
+    ) -> None:
+        self.me, self.peer = me, expected
+        self.rtt_us, self.skew_us = RTT_START_US, 0
+        self.dropped: str | None = None
+        self._key, self._session, self._dialer, self._program = key, session, dialer, program
+        self._shelf, self._sign, self._expected = shelf, sign, expected
+        self._session_of_peer: str | None = None
+        self._channels: dict[str, _Channel] = {}
+        self._out: list[Command] = []
+        self._exchange: Exchange | None = None
+        self._grown: set[Stream] = set()
+        self._uncertain: set[str] = set()
+        self._arriving: dict[int, list[Arrived]] = {}
+        self._outgoing = Outgoing(shelf)
+        self._incoming = Incoming(shelf)
+        self._fetching: dict[bytes, int] = {}
+        self._asked = 0
+        self._caught_up = False
+        self._patience = 1
+
+    # -- what the shell calls
+
+    def connected(self, channel: str, nonce: bytes, now: int) -> list[Command]:
+        """A WebSocket stands. `nonce` is 32 fresh random octets."""
+        if self.dropped:
+            return []
+        self._lose(channel)
+        hello = Hello(
+            versions=(VERSION_OLDEST, VERSION),
+            node=self.me,
+            key=self._key,
+            nonce=nonce,
+            channel=channel,
+            session=self._session,
+            program=self._program,
+        )
+        expected = self._expected if self._session_of_peer is None else self.peer
+        handshake = Handshake(hello, self._dialer, self._shelf, self._sign, expected)
+        self._channels[channel] = _Channel(channel, handshake, now)
+        return [Send(channel, encode(hello))]
+
+    def disconnected(self, channel: str, now: int) -> list[Command]:
+        """The WebSocket is gone; what was on its way on it will go again."""
+        self._lose(channel)
+        return []
+
+    def received(self, channel: str, data: bytes, now: int) -> list[Command]:
+        """A frame came. Whatever is in it, this returns."""
+        if self.dropped or channel not in self._channels:
+            return []
+        at = self._channels[channel]
+        at.heard = now
+        try:
+            message = decode(data)
+            if isinstance(message, Refuse):
+                return self._die(message.code, message.hint)
+            if at.ready:
+                self._handle(at, message, now)
+            else:
+                self._greet(at, message)
+        except FenghuoError as error:
+            return self.refuse(error.code, error.hint)
+        return self._flush()
+
+    def refuse(self, code: str, hint: str) -> list[Command]:
+        """Say why on every channel, and hang up."""
+        said: list[Command] = [Send(name, encode(Refuse(code[:200], hint[:1000]))) for name in self._channels]
+        return [*said, *self._die(code, hint)]
+
+    def grew(self, streams: Iterable[Stream], now: int) -> list[Command]:
+        """These streams have grown here, or are newly shared. The caller must name all streams of a newly shared subject."""
+        if self.dropped or self._exchange is None:
+            return []
+        asking: dict[str, list[Tip]] = {}
+        for stream in streams:
+            if not self._exchange.done:
+                self._grown.add(stream)
+            if stream in self._outgoing:
+                self._outgoing.due(stream)
+            elif self._exchange.done and self._shelf.shared(stream, self._peer()):
+                tips = self._shelf.tips(stream)
+                if max((tip.length for tip in tips), default=0) > NOW_BACKLOG_MAX:
+                    asking[str(stream)] = list(tips)
+                    self._outgoing.ahead_of(stream)
+                else:
+                    self._outgoing.set(stream, ())
+        self._ask(asking)
+        return self._flush()
+
+    def stored(self, number: int, now: int) -> list[Command]:
+        """What `Store` or `StoreAhead` handed out is durable. The caller must call `grew` of every link after this."""
+        answer = self._incoming.stored(number)
+        self._peer_has(self._arriving.pop(number, []))
+        if answer is not None:
+            self._send(*answer)
+        return self._flush()
+
+    def failed(self, number: int, now: int) -> list[Command]:
+        """It couldn't be stored (disk full). Everything handed out since is forgotten too; `again` asks for it."""
+        self._arriving = {one: items for one, items in self._arriving.items() if one < number}
+        self._not_yet(self._incoming.failed(number))
+        return self._flush()
+
+    def again(self, now: int) -> list[Command]:
+        """Ask once more for streams that couldn't be taken: their origin's key has come, or there is room on the disk."""
+        if self._ready(NOW) and self._exchange is not None:
+            self._ask(self._incoming.skipped())
+        return self._flush()
+
+    def tell(self, message: Line | Locations) -> list[Command]:
+        """Tell the state of the line, or last locations."""
+        if not self._ready(NOW):
+            return []
+        return [Send(NOW, encode(message))]
+
+    def fetch(self, hash: bytes, offset: int) -> list[Command]:
+        """Ask for a piece of an attachment; the answer is `GotBlob`."""
+        if not self._ready(LATER):
+            return []
+        self._fetching[hash] = offset
+        return [Send(LATER, encode(Fetch(hash=hash, offset=offset)))]
+
+    def blob(self, hash: bytes, offset: int, total: int, data: bytes) -> list[Command]:
+        """Answer `WantBlob`; at most BLOB_BYTES_MAX octets."""
+        self._asked = max(0, self._asked - 1)
+        if not self._ready(LATER):
+            return []
+        assert len(data) <= BLOB_BYTES_MAX
+        return [Send(LATER, encode(Blob(hash=hash, offset=offset, total=total, data=data)))]
+
+    def tick(self, now: int) -> list[Command]:
+        """Ping, and notice what does not arrive. What isn't acknowledged on *now* within 2 RTT + 1 s goes again on a fresh
+        connection; so does a channel on which nothing is heard."""
+        if self.dropped:
+            return []
+        moved = self._outgoing.moved
+        for at in self._channels.values():
+            if now - at.heard > SILENT_US:
+                self._out.append(Redial(at.name, "silent"))
+                at.heard = now
+            elif at.name == NOW and self._outgoing.flight[NOW] and now - moved[NOW] > self._due_us():
+                self._out.append(Redial(at.name, "unacknowledged"))
+                self._patience = min(2 * self._patience, PATIENCE_MAX)
+                moved[NOW] = now
+            elif at.ready and now - at.pinged >= PING_US:
+                at.pinged = now
+                self._send(at.name, Ping(clock=now))
+        return self._flush()
+
+    def pull(self, channel: str, now: int, octets: int | None = None) -> bytes | None:
+        """The next frame of entries for the channel, of about `octets` at most; None when there is nothing to send, or the
+        window is full. A line that was measured to be fast takes larger frames than the channel's own."""
+        if self.dropped or self._exchange is None or not self._ready(channel):
+            return None
+        return self._outgoing.pull(channel, now, octets)
+
+    def waiting(self) -> int:
+        """How many streams have something to send and entries are on their way: 0 when the peer has all it may have."""
+        return self._outgoing.waiting()
+
+    @property
+    def settled(self) -> bool:
+        """Whether both channels stand, the peer has said everything, nothing is asked, and it has all that it may have."""
+        ready = self._ready(NOW) and self._ready(LATER)
+        done = self._exchange is not None and self._exchange.done and not self._uncertain
+        return ready and done and self.waiting() == 0
+
+    def held_tips(self, stream: Stream) -> Tips:
+        """What the peer is known to hold of a stream."""
+        return self._outgoing.held(stream)
+
+    # -- frames that came
+
+    def _greet(self, at: _Channel, message: Message) -> None:
+        for answer in at.handshake.received(message):
+            self._send(at.name, answer)
+        if not at.ready:
+            return
+        hello = at.handshake.hello
+        assert hello is not None
+        self.peer = self._outgoing.peer = hello.node
+        self._out.append(Ready(hello.node, at.name))
+        if hello.session != self._session_of_peer:
+            self._session_of_peer = hello.session
+            self._exchange = None
+            self._outgoing.clear()
+        if at.name != NOW:
+            return
+        if self._exchange is None or not self._exchange.done:
+            self._begin()
+        else:
+            # Questions and answers may have been lost with the old connection.
+            self._ask({name: list(self._shelf.tips(stream_of(name))) for name in sorted(self._uncertain)})
+
+    def _begin(self) -> None:
+        """Say everything from the start; what was known of the peer counts no more."""
+        self._outgoing.clear()
+        self._uncertain.clear()
+        self._grown.clear()
+        self._caught_up = False
+        self._exchange = Exchange(self._shelf, self._peer())
+        self._exchange.begin()
+
+    def _handle(self, at: _Channel, message: Message, now: int) -> None:
+        match message:
+            case Entries():
+                self._entries(at, message)
+            case Held():
+                self._patience = 1
+                self._out += [HeldBy(stream, tips) for stream, tips in self._outgoing.arrived(message, now)]
+            case Have():
+                self._have(message)
+            case Expand():
+                self._exchanging().expand(message.months)
+            case Fork():
+                self._fork(message)
+            case Ahead():
+                taken = self._incoming.ahead(at.name, message, self._peer())
+                if taken.number:
+                    self._out.append(StoreAhead(taken.number, taken.new))
+            case AheadHeld():
+                self._outgoing.ahead_arrived(len(message.hashes))
+                self._out.append(AheadHeldBy(list(message.hashes)))
+            case Ping():
+                self._send(at.name, Pong(echo=message.clock, clock=now))
+            case Pong():
+                self._pong(message, now)
+            case Line() | Locations():
+                self._out.append(Told(message))
+            case Fetch():
+                self._fetch(message)
+            case Blob():
+                self._blob(message)
+            case _:
+                raise Corrupt("link.order", f"A {type(message).__name__} after the handshake.")
+
+    def _peer_has(self, items: list[Arrived]) -> None:
+        """What came from the peer needn't go back to it. Noted only once it is durable here: a cursor that is ahead of the
+        shelf would read on from nowhere, and send the whole stream back."""
+        for stream, before, tip in items:
+            self._outgoing.has(stream, before, tip)
+        for stream in sorted({stream for stream, _, _ in items}):
+            self._outgoing.due(stream)
+
+    def _entries(self, at: _Channel, message: Entries) -> None:
+        self._exchanging()
+        taken = self._incoming.entries(at.name, message, self._peer())
+        for stream, _, _ in taken.items:
+            self._uncertain.discard(str(stream))
+        if taken.number:
+            self._arriving[taken.number] = taken.items
+        else:
+            self._peer_has(taken.items)
+        for one in taken.new:
+            if one.stream.origin == self.me:
+                self._roll(one.stream, one.tip)
+        if taken.number:
+            self._out.append(Store(taken.number, taken.new))
+        elif taken.items:
+            self._send(at.name, acknowledge(taken.items))
+        self._not_yet(taken.not_yet)
+        self._ask({str(stream): list(self._shelf.tips(stream)) for stream in taken.gaps})
+
+    def _not_yet(self, streams: list[Stream]) -> None:
+        if streams:
+            self._send(NOW, Held(not_yet=[str(stream) for stream in streams[:HAVE_STREAMS_MAX]]))
+
+    def _have(self, message: Have) -> None:
+        exchange = self._exchanging()
+        if message.begin and exchange.done:
+            self._begin()
+            exchange = self._exchanging()
+        for name, tips in message.streams.items():
+            stream = stream_of(name)
+            if not message.ask:
+                self._uncertain.discard(name)
+            unknown = [tip for tip in tips if not self._incoming.holds(stream, tip)]
+            if stream.origin == self.me and unknown:
+                self._roll(stream, unknown[0])
+            held = self._shelf.tips(stream)
+            if not held or not self._shelf.shared(stream, self._peer()):
+                continue  # no cursor for what isn't here: a peer may name as many streams as it likes
+            self._outgoing.set(stream, tuple(tip for tip in tips if tip not in unknown))
+            mine = max(tip.length for tip in held)
+            if any(tip.length <= mine for tip in unknown):
+                self._forked(stream, answer=False)
+        exchange.heard(message)
+        if exchange.finished():
+            self._finish(exchange)
+
+    def _finish(self, exchange: Exchange) -> None:
+        """Everything the peer holds is known: what it did not name, it lacks; what is in a month of one hash, it has."""
+        asking: dict[str, list[Tip]] = {}
+        for listed, equal in exchange.unlisted():
+            if equal and listed.stream in self._grown:
+                asking[str(listed.stream)] = list(listed.tips)
+            elif listed.stream in self._outgoing:
+                self._outgoing.due(listed.stream)
+            else:
+                self._outgoing.set(listed.stream, listed.tips if equal else ())
+        for stream in sorted(self._grown):
+            # Named by the peer before we held it, or came to be shared since.
+            if stream in self._outgoing:
+                self._outgoing.due(stream)
+            elif self._shelf.shared(stream, self._peer()):
+                asking[str(stream)] = list(self._shelf.tips(stream))
+        self._grown.clear()
+        self._ask(asking)
+
+    def _fork(self, message: Fork) -> None:
+        """The peer's chains pass through these points; read on from the newest of them that are held here."""
+        stream = stream_of(message.stream)
+        if message.answer:
+            self._uncertain.discard(message.stream)
+        if not self._shelf.shared(stream, self._peer()):
+            return
+        known, unknown = newest(message.points, lambda tip: self._incoming.holds(stream, tip))
+        if stream.origin == self.me and unknown:
+            self._roll(stream, unknown[0])
+        self._outgoing.set(stream, known)
+        if unknown and not message.answer:
+            self._forked(stream, answer=True)
+
+    def _forked(self, stream: Stream, *, answer: bool) -> None:
+        if not answer:
+            self._uncertain.add(str(stream))
+        self._send(NOW, Fork(stream=str(stream), points=self._shelf.locator(stream), answer=answer))
+
+    def _roll(self, stream: Stream, tip: Tip) -> None:
+        if not self._shelf.ended(stream.generation):
+            self._out.append(Rolled(stream, tip))
+
+    def _pong(self, message: Pong, now: int) -> None:
+        rtt = now - message.echo
+        if 0 <= rtt <= 3 * SILENT_US:
+            self.rtt_us = rtt
+            self.skew_us = message.clock - (message.echo + rtt // 2)
+            self._out.append(Contact(rtt, self.skew_us))
+
+    def _fetch(self, message: Fetch) -> None:
+        self._asked += 1
+        if self._asked > FETCHES_MAX:
+            raise Denied("link.fetches", f"More than {FETCHES_MAX} pieces were asked for at once.")
+        self._out.append(WantBlob(message.hash, message.offset, message.length))
+
+    def _blob(self, message: Blob) -> None:
+        if self._fetching.pop(message.hash, None) != message.offset:
+            raise Corrupt("link.unasked", "A piece of an attachment that was not asked for.")
+        self._out.append(GotBlob(message.hash, message.offset, message.total, message.data))
+
+    # -- small things
+
+    def _due_us(self) -> int:
+        """When what was sent on *now* should have been acknowledged."""
+        return self._patience * (2 * self.rtt_us + SECOND)
+
+    def _ask(self, streams: dict[str, list[Tip]]) -> None:
+        self._uncertain.update(streams)
+        self._exchanging().ask(streams)
+
+    def _peer(self) -> str:
+        assert self.peer is not None
+        return self.peer
+
+    def _exchanging(self) -> Exchange:
+        if self._exchange is None:
+            raise Corrupt("link.order", "Nothing may come before *now* is proven.")
+        return self._exchange
+
+    def _ready(self, channel: str) -> bool:
+        return channel in self._channels and self._channels[channel].ready
+
+    def _send(self, channel: str, message: Message) -> None:
+        if channel in self._channels:
+            self._out.append(Send(channel, encode(message)))
+
+    def _flush(self) -> list[Command]:
+        exchange = self._exchange
+        if exchange is not None and self._ready(NOW):
+            for message in exchange.outgoing():
+                self._send(NOW, message)
+            if exchange.done and not self._caught_up and self.waiting() == 0:
+                self._caught_up = True
+                self._out.append(CaughtUp(self._peer()))
+        out, self._out = self._out, []
+        return out
+
+    def _lose(self, channel: str) -> None:
+        self._channels.pop(channel, None)
+        self._outgoing.rewind(channel)
+        if channel == LATER:
+            self._fetching.clear()
+            self._asked = 0
+
+    def _die(self, code: str, hint: str) -> list[Command]:
+        out, self._out = self._out, []
+        self.dropped = code
+        return [*[one for one in out if not isinstance(one, Send)], Drop(code, hint)]

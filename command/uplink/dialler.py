@@ -1,0 +1,183 @@
+"""The dialler: calls the superior, pairs with it when there is a code, and keeps both channels of the link up.
+
+Shell, part of the uplink. Invariant: it never gives up and never hammers: pauses grow to a few seconds, with jitter; a redial
+makes the new connection before it lets the old one go.
+"""
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import structlog
+
+from command.base.entry import By
+from command.base.errors import Denied, FenghuoError, Rejected, Unavailable
+from command.base.supervise import end, spawn
+from command.domain.nodes import JoinTree, NodeKind, NodeLevel, node_id
+from command.edge.api import Node
+from command.tree import pairing
+from command.tree.wire import LATER, NOW
+from command.uplink.channel import FRAME_MAX, Channel
+from command.uplink.peer import HANDSHAKE_S, Peer
+
+BY = By(account="node")
+JOIN_FILE = "join.code"
+DIAL_S = 15.0
+CONNECT_S = 5.0
+"""For TCP alone: a second SYN and a third have left by then; the next try is a fresh one."""
+BACKOFF_S, BACKOFF_MAX_S = 0.5, 4.0
+"""A line that heals is used within seconds, however long it was cut; one SYN every few seconds costs nobody."""
+LASTING_S = 10.0
+"""A connection that lasted so long was a good one: the next failure begins at the shortest pause again."""
+LOOK_S = 1.0
+
+journal = structlog.get_logger("uplink")
+
+
+class Dialler:
+    """Run `run` and `keep(LATER)` supervised; `stop` first of all at the end."""
+
+    def __init__(self, node: Node, uplink: Any) -> None:
+        self._node, self._uplink = node, uplink
+        self.refused = ""
+        """Why the superior could not be reached, or would not have us, most recently."""
+        self._address = 0
+        self._stopping = False
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Pair when there is a code, then keep *now* up."""
+        code = Path(self._node.config.data) / JOIN_FILE
+        while not self._stopping:
+            if code.exists() and self.addresses():
+                await self._join(code)
+            if self._uplink.parent is not None and self.addresses():
+                await self.keep(NOW)
+            await asyncio.sleep(LOOK_S)
+
+    async def _join(self, code: Path) -> None:
+        text = await asyncio.to_thread(code.read_text)
+        for address in self.addresses():
+            try:
+                await self._join_at(address, pairing.read_code(text))
+            except (Unavailable, aiohttp.ClientError, OSError, TimeoutError) as error:
+                self._failed(address, error)
+                continue
+            except FenghuoError as error:
+                self._failed(address, error)
+                await asyncio.to_thread(code.rename, code.with_suffix(".refused"))
+                return
+            await asyncio.to_thread(code.unlink)
+            return
+        await asyncio.sleep(BACKOFF_S)
+
+    async def _join_at(self, address: str, code: str) -> None:
+        async with self._session() as session, self._connect(session, address, "pair") as socket:
+            channel = Channel(socket, paced=False)
+            handshake = self._uplink.pairing(pairing.Role.CHILD)
+            await channel.send(handshake.opening)
+            handshake.met(_agreed(await channel.frame(HANDSHAKE_S)))
+            await channel.send(pairing.encode(handshake.proof(code)))
+            welcome = pairing.decode(_agreed(await channel.frame(HANDSHAKE_S)))
+            if not isinstance(welcome, pairing.Welcome):
+                raise Rejected("link.handshake", "A Welcome comes after the Proof.")
+            handshake.welcomed(welcome)
+            assert handshake.peer is not None
+            joined = JoinTree(
+                public_key=handshake.peer.hex(),
+                name=welcome.name,
+                kind=NodeKind(welcome.kind),
+                level=NodeLevel(welcome.level),
+                organisation=welcome.organisation,
+            )
+            await self._node.log.append(joined, BY)
+            journal.info("pairing.joined", parent=node_id(joined.public_key))
+            await channel.close()
+
+    async def keep(self, name: str) -> None:
+        """Keep one channel to the superior up: dial, carry, back off. A redial dials first and then lets the old one go."""
+        pause, standing = BACKOFF_S, set[asyncio.Task[None]]()
+        try:
+            while not self._stopping:
+                parent = self._uplink.parent
+                if parent is None or not self.addresses() or (name == LATER and not self._uplink.peer(parent).linked):
+                    await asyncio.sleep(LOOK_S / 4)
+                    continue
+                peer, began = self._uplink.peer(parent), self._uplink.clock.monotonic()
+                peer.redial[name].clear()
+                carrying = spawn(f"link.{name}", self._carry(peer, name))
+                standing.add(carrying)
+                carrying.add_done_callback(standing.discard)
+                again = spawn("link.redial", _set(peer.redial[name]))
+                await asyncio.wait([carrying, again], return_when=asyncio.FIRST_COMPLETED)
+                lasted = self._uplink.clock.monotonic() - began
+                await end(again)
+                if not carrying.done():
+                    pause = BACKOFF_S
+                    continue
+                pause = BACKOFF_S if lasted > LASTING_S else min(2 * pause, BACKOFF_MAX_S)
+                await asyncio.sleep(pause * (0.5 + self._jitter()))
+        finally:
+            await end(*standing)
+
+    def _jitter(self) -> float:
+        return int.from_bytes(self._uplink.clock.octets(2), "big") / 65536
+
+    async def _carry(self, peer: Peer, name: str) -> None:
+        """One connection, from the dialling to its end; failures are remembered, not raised."""
+        addresses = self.addresses()
+        address = addresses[self._address % len(addresses)]
+        try:
+            async with self._session() as session, self._connect(session, address, name) as socket:
+                await peer.dial(name, Channel(socket, paced=name == LATER))
+        except (FenghuoError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            self._failed(address, error)
+            if name == NOW:
+                self._address += 1
+
+    def _failed(self, address: str, error: Exception) -> None:
+        code = error.code if isinstance(error, FenghuoError) else "link.unreachable"
+        if code != self.refused:
+            journal.warning("uplink.failed", address=address, code=code, error=str(error))
+        self.refused = code
+
+    def addresses(self) -> list[str]:
+        """Where the superior may be, in order."""
+        return [one.strip().rstrip("/") for one in self._node.config.parent.split(",") if one.strip()]
+
+    def _session(self) -> aiohttp.ClientSession:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, connect=DIAL_S)
+        return aiohttp.ClientSession(timeout=timeout, trust_env=False)
+
+    def _connect(self, session: aiohttp.ClientSession, address: str, name: str) -> Any:
+        config = self._node.config
+        return session.ws_connect(
+            f"{address}/link/{name}",
+            ssl=_tls(config.parent_ca) if address.startswith("https:") else True,
+            proxy=config.parent_proxy or None,
+            max_msg_size=FRAME_MAX,
+            autoping=True,
+            compress=0,
+        )
+
+
+def _agreed(frame: bytes) -> bytes:
+    """The frame, unless it refuses. Raises `Denied` with what the other side said."""
+    message = pairing.decode(frame)
+    if isinstance(message, pairing.Refused):
+        raise Denied(message.code, message.hint)
+    return frame
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+def _tls(authority: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=authority or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context

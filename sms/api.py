@@ -5,6 +5,7 @@ live feed would show it to the same person, and a callback is believed only by i
 """
 
 import hashlib
+from functools import partial
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -19,10 +20,9 @@ from command.base.rights import Scope, require
 from command.base.schema import Id, Phone, Struct, Value
 from command.domain.notice import NOTICE, Notice, NoticeKind, NoticeState, scope
 from command.edge.api import GATEWAY as SIGNED
-from command.edge.api import Call, Route, request_key
+from command.edge.api import Call, Route, command_route, request_key
 from command.edge.live import Topic, Visible
 from command.log.store import Store
-from command.log.writer import Receipt
 from sms import broadcast, inbox, outbox
 from sms.broadcast import CancelNotice, DraftNotice, Preview, ReviewNotice
 from sms.inbox import INBOUND, PHONE_TEXT, HandleInbound, InboundText
@@ -300,17 +300,7 @@ async def _twilio_inbound(call: Call) -> web.Response:
     return web.Response(text=twiml, content_type="text/xml")
 
 
-def _command(path: str, right: str, summary: str, request: type, status: int = 200) -> Route:
-    return Route(
-        method="POST",
-        path=path,
-        right=right,
-        summary=summary,
-        request=request,
-        response=Receipt,
-        status=status,
-        errors=(404, 409),
-    )
+_command = partial(command_route, "POST")
 
 
 def _list(path: str, right: str, summary: str, response: type, handler: Any, query: type | None = None) -> Route:
@@ -331,7 +321,9 @@ ROUTES: tuple[Route, ...] = (
         handler=_preview,
         errors=(404,),
     ),
-    _command("/notices", "notice.draft", "Draft a notice; kinds without review are issued at once", DraftNotice, 201),
+    _command(
+        "/notices", "notice.draft", "Draft a notice; kinds without review are issued at once", DraftNotice, status=201
+    ),
     _command("/notices/{id}/review", "notice.review", "Pass or refuse a notice", ReviewNotice),
     _command("/notices/{id}/cancel", "notice.draft", "Cancel a notice: what hasn't left isn't sent", CancelNotice),
     _list("/notices", "notice.read", "Notices, newest first", NoticePage, _notices, NoticeListing),

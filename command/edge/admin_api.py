@@ -5,6 +5,7 @@ answer only: never in an entry, a receipt or the journal; a repeated request say
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -58,7 +59,7 @@ from command.domain.registry_edits import (
     SetUnitStatus,
 )
 from command.domain.roster import AddShifts, RemoveShift, ReplaceShifts
-from command.edge.api import Call, Route, append
+from command.edge.api import Call, Route, append, command_route
 from command.edge.auth import token_hash
 from command.edge.live import Topic, Visible
 from command.log.store import Store
@@ -297,17 +298,7 @@ def _list(path: str, table: Table[Any], kind: type[Page], right: str, summary: s
     )
 
 
-def _command(method: str, path: str, right: str, summary: str, request: type, *errors: int) -> Route:
-    return Route(
-        method=method,
-        path=path,
-        right=right,
-        summary=summary,
-        request=request,
-        response=Receipt,
-        errors=errors or (404, 409),
-        tag="admin",
-    )
+_command = partial(command_route, tag="admin")
 
 
 def _asked(method: str, path: str, summary: str, request: type, response: type, handler: Any) -> Route:

@@ -133,6 +133,23 @@ class Route:
         return known.get(name) or self.params.get(name, Id)
 
 
+def command_route(
+    method: str, path: str, right: str, summary: str, request: type, *, status: int = 200, tag: str = ""
+) -> Route:
+    """The route of a command: its body goes to the log, and the answer is the `Receipt`."""
+    return Route(
+        method=method,
+        path=path,
+        right=right,
+        summary=summary,
+        request=request,
+        response=Receipt,
+        status=status,
+        errors=(404, 409),
+        tag=tag,
+    )
+
+
 def encode(value: object) -> bytes:
     """The JSON of a response."""
     return msgspec.json.encode(value)

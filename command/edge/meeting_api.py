@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 from aiohttp import web
@@ -33,11 +34,10 @@ from command.domain.schedule import (
     ScheduleMeeting,
     State,
 )
-from command.edge.api import Call, Route
+from command.edge.api import Call, Route, command_route
 from command.edge.live import Topic, Visible
 from command.log.store import Store
 from command.log.timeline import position_of
-from command.log.writer import Receipt
 
 CHAT_LINES = 200
 """So many of the newest in a snapshot."""
@@ -145,42 +145,30 @@ def _plain(cell: str) -> str:
     return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
 
 
-def _c(method: str, path: str, right: str, summary: str, request: type, status: int = 200) -> Route:
-    return Route(
-        method=method,
-        path=path,
-        right=right,
-        summary=summary,
-        request=request,
-        response=Receipt,
-        status=status,
-        errors=(404, 409),
-        tag="meetings",
-    )
-
+_command = partial(command_route, tag="meetings")
 
 # A co-chair may be anybody who may join: who may act as the chair is decided with the room at hand.
 ROUTES: tuple[Route, ...] = (
-    _c(
+    _command(
         "PATCH",
         "/rooms/{room}/control",
         "room.join",
         "Door, microphones, layout, broadcast site, spotlight",
         SetControl,
     ),
-    _c("POST", "/rooms/{room}/standing", "room.join", "Admit, refuse, readmit; name co-chairs", SetStanding),
-    _c("POST", "/rooms/{room}/mute-all", "room.join", "Mute everybody but the chairs, or nobody", MuteAll),
-    _c("POST", "/rooms/{room}/poll", "room.join", "Show site after site", StartPoll),
-    _c("POST", "/rooms/{room}/poll/stop", "room.join", "End the round of sites", StopPoll),
-    _c("POST", "/rooms/{room}/floor", "room.join", "Raise or lower one's hand, give the floor back", MoveFloor),
-    _c("POST", "/rooms/{room}/floor/call", "room.join", "Give the floor, take it back, pass a hand over", CallUp),
-    _c("POST", "/rooms/{room}/floor/clear", "room.join", "All hands down", ClearFloor),
-    _c("POST", "/rooms/{room}/roll-calls", "room.join", "Call the roll", StartRollCall, 201),
-    _c("POST", "/roll-calls/{id}/answer", "room.join", "Answer the roll call", AnswerRollCall),
-    _c("POST", "/roll-calls/{id}/mark", "room.join", "Mark somebody present or absent", MarkRollCall),
-    _c("POST", "/roll-calls/{id}/end", "room.join", "End the roll call", EndRollCall),
-    _c("POST", "/rooms/{room}/chat", "room.join", "A line of chat", Say, 201),
-    _c("PUT", "/rooms/{room}/minutes", "room.join", "Save the minutes", SaveMinutes),
+    _command("POST", "/rooms/{room}/standing", "room.join", "Admit, refuse, readmit; name co-chairs", SetStanding),
+    _command("POST", "/rooms/{room}/mute-all", "room.join", "Mute everybody but the chairs, or nobody", MuteAll),
+    _command("POST", "/rooms/{room}/poll", "room.join", "Show site after site", StartPoll),
+    _command("POST", "/rooms/{room}/poll/stop", "room.join", "End the round of sites", StopPoll),
+    _command("POST", "/rooms/{room}/floor", "room.join", "Raise or lower one's hand, give the floor back", MoveFloor),
+    _command("POST", "/rooms/{room}/floor/call", "room.join", "Give the floor, take it back, pass a hand over", CallUp),
+    _command("POST", "/rooms/{room}/floor/clear", "room.join", "All hands down", ClearFloor),
+    _command("POST", "/rooms/{room}/roll-calls", "room.join", "Call the roll", StartRollCall, status=201),
+    _command("POST", "/roll-calls/{id}/answer", "room.join", "Answer the roll call", AnswerRollCall),
+    _command("POST", "/roll-calls/{id}/mark", "room.join", "Mark somebody present or absent", MarkRollCall),
+    _command("POST", "/roll-calls/{id}/end", "room.join", "End the roll call", EndRollCall),
+    _command("POST", "/rooms/{room}/chat", "room.join", "A line of chat", Say, status=201),
+    _command("PUT", "/rooms/{room}/minutes", "room.join", "Save the minutes", SaveMinutes),
     Route(
         method="GET",
         path="/rooms/{id}/attendance",
@@ -201,10 +189,10 @@ ROUTES: tuple[Route, ...] = (
         handler=_meetings,
         tag="meetings",
     ),
-    _c("POST", "/meetings", "room.open", "Schedule a meeting, invite and remind", ScheduleMeeting, 201),
-    _c("PATCH", "/meetings/{id}", "room.chair", "Edit a scheduled meeting", EditMeeting),
-    _c("POST", "/meetings/{id}/cancel", "room.chair", "Cancel a scheduled meeting", CancelMeeting),
-    _c("POST", "/meetings/{id}/begin", "room.chair", "Open the room of a scheduled meeting now", BeginMeeting),
+    _command("POST", "/meetings", "room.open", "Schedule a meeting, invite and remind", ScheduleMeeting, status=201),
+    _command("PATCH", "/meetings/{id}", "room.chair", "Edit a scheduled meeting", EditMeeting),
+    _command("POST", "/meetings/{id}/cancel", "room.chair", "Cancel a scheduled meeting", CancelMeeting),
+    _command("POST", "/meetings/{id}/begin", "room.chair", "Open the room of a scheduled meeting now", BeginMeeting),
     Route(
         method="GET",
         path="/meetings/{id}/calendar",

@@ -36,12 +36,11 @@ from command.domain.plan import ACTIVATION, PLAN, Activation, DecideActivation, 
 from command.domain.presence import TICK
 from command.domain.registry import ACCOUNT, GROUP, ORGANISATION, PERSON, SHIFT, TEMPLATE, UNIT
 from command.domain.tenure import ASK, LATE, TERM, TRANSFER
-from command.edge.api import Call, Route, check_origin
+from command.edge.api import Call, Route, check_origin, command_route
 from command.edge.live import Topic, Visible
 from command.log.store import Store
 from command.log.timeline import SNAPSHOT_ITEMS, TIMELINE, TimelineItem, position_of
 from command.log.timeline import read as read_timeline
-from command.log.writer import Receipt
 
 PAGE_MAX = 500
 PICTURE_ROWS_MAX = 5_000
@@ -177,20 +176,6 @@ async def _live(call: Call) -> Any:
     return await call.node.live.serve(call.request, call.session)
 
 
-def _c(method: str, path: str, right: str, summary: str, request: type, status: int = 200, *errors: int) -> Route:
-    """A command route."""
-    return Route(
-        method=method,
-        path=path,
-        right=right,
-        summary=summary,
-        request=request,
-        response=Receipt,
-        status=status,
-        errors=(404, 409, *errors),
-    )
-
-
 ROUTES: tuple[Route, ...] = (
     Route(
         method="GET",
@@ -201,7 +186,7 @@ ROUTES: tuple[Route, ...] = (
         status=101,
         produces="",
     ),
-    _c("POST", "/incidents", "incident.report", "Report an incident", ReportIncident, 201),
+    command_route("POST", "/incidents", "incident.report", "Report an incident", ReportIncident, status=201),
     Route(
         method="GET",
         path="/incidents",
@@ -230,44 +215,48 @@ ROUTES: tuple[Route, ...] = (
         handler=_timeline,
         errors=(404,),
     ),
-    _c("PATCH", "/incidents/{id}", "incident.edit", "Edit an incident", EditIncident),
-    _c(
+    command_route("PATCH", "/incidents/{id}", "incident.edit", "Edit an incident", EditIncident),
+    command_route(
         "POST",
         "/incidents/{id}/step",
         "incident.edit",
         "Verify, respond, stabilise, close, reopen or dismiss",
         StepIncident,
     ),
-    _c("POST", "/incidents/{id}/level", "incident.level", "Raise or lower the level", SetLevel),
-    _c(
+    command_route("POST", "/incidents/{id}/level", "incident.level", "Raise or lower the level", SetLevel),
+    command_route(
         "POST",
         "/incidents/{id}/sub-reports",
         "incident.edit",
         "A first, follow-up, verification or final report",
         SubReport,
-        201,
+        status=201,
     ),
-    _c("POST", "/incidents/{id}/notes", "incident.note", "A note with attachments", AddNote, 201),
-    _c("POST", "/alarms/{id}/acknowledge", "alarm.acknowledge", "Acknowledge an alarm", AcknowledgeAlarm),
-    _c("POST", "/orders", "order.issue", "Issue an order", IssueOrder, 201),
-    _c("PATCH", "/orders/{id}", "order.edit", "Amend an order", AmendOrder),
-    _c("POST", "/orders/{id}/cancel", "order.edit", "Cancel an order", CancelOrder),
-    _c(
+    command_route("POST", "/incidents/{id}/notes", "incident.note", "A note with attachments", AddNote, status=201),
+    command_route("POST", "/alarms/{id}/acknowledge", "alarm.acknowledge", "Acknowledge an alarm", AcknowledgeAlarm),
+    command_route("POST", "/orders", "order.issue", "Issue an order", IssueOrder, status=201),
+    command_route("PATCH", "/orders/{id}", "order.edit", "Amend an order", AmendOrder),
+    command_route("POST", "/orders/{id}/cancel", "order.edit", "Cancel an order", CancelOrder),
+    command_route(
         "POST",
         "/orders/{id}/progress",
         "order.progress",
         "Read, accept, decline, report or finish an order",
         ProgressOrder,
     ),
-    _c("POST", "/plans", "plan.edit", "Save a plan", SavePlan, 201),
-    _c("POST", "/activations", "plan.activate", "Ask for the activation of a plan", RequestActivation, 201),
-    _c("POST", "/activations/{id}/decision", "plan.approve", "Approve or refuse an activation", DecideActivation),
-    _c("POST", "/rooms", "room.open", "Open a room for an incident", OpenRoom, 201),
-    _c("POST", "/rooms/{id}/close", "room.join", "Close a room", CloseRoom),
-    _c("POST", "/fences", "fence.edit", "Draw a fence", DrawFence, 201),
-    _c("PATCH", "/fences/{id}", "fence.edit", "Edit a fence", EditFence),
-    _c("POST", "/fences/{id}/remove", "fence.edit", "Remove a fence", RemoveFence),
-    _c("POST", "/timers/{id}/release", "node.settle", "Let a held timer fire, or drop it", ReleaseTimer),
+    command_route("POST", "/plans", "plan.edit", "Save a plan", SavePlan, status=201),
+    command_route(
+        "POST", "/activations", "plan.activate", "Ask for the activation of a plan", RequestActivation, status=201
+    ),
+    command_route(
+        "POST", "/activations/{id}/decision", "plan.approve", "Approve or refuse an activation", DecideActivation
+    ),
+    command_route("POST", "/rooms", "room.open", "Open a room for an incident", OpenRoom, status=201),
+    command_route("POST", "/rooms/{id}/close", "room.join", "Close a room", CloseRoom),
+    command_route("POST", "/fences", "fence.edit", "Draw a fence", DrawFence, status=201),
+    command_route("PATCH", "/fences/{id}", "fence.edit", "Edit a fence", EditFence),
+    command_route("POST", "/fences/{id}/remove", "fence.edit", "Remove a fence", RemoveFence),
+    command_route("POST", "/timers/{id}/release", "node.settle", "Let a held timer fire, or drop it", ReleaseTimer),
 )
 
 

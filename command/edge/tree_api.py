@@ -4,6 +4,7 @@ Edge. Holds no rule of the domain. Pairing and the state of links have an edge o
 matters (invitations) are shown to nobody here.
 """
 
+from functools import partial
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -24,7 +25,7 @@ from command.domain.tenure import (
     RequestOwnership,
     SeizeIncident,
 )
-from command.edge.api import Call, Route, append
+from command.edge.api import Call, Route, append, command_route
 from command.edge.live import Topic, Visible
 from command.log.store import STREAM, Store
 from command.log.timeline import position_of
@@ -67,20 +68,7 @@ async def _revoke(call: Call) -> Receipt:
     return await append(call, RevokeNode(id=body.id, version=body.version, reason=body.reason, heads=heads))
 
 
-def _c(method: str, path: str, right: str, summary: str, request: type, status: int = 200) -> Route:
-    """A command: the body goes to the log, the answer is its receipt."""
-    return Route(
-        method=method,
-        path=path,
-        right=right,
-        summary=summary,
-        request=request,
-        response=Receipt,
-        status=status,
-        tag="tree",
-        errors=(404, 409),
-    )
-
+_command = partial(command_route, tag="tree")
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -92,7 +80,7 @@ ROUTES: tuple[Route, ...] = (
         handler=_nodes,
         tag="tree",
     ),
-    _c("PATCH", "/nodes/{id}", "node.edit", "Name, kind, level, seat or place of a node", EditNode),
+    _command("PATCH", "/nodes/{id}", "node.edit", "Name, kind, level, seat or place of a node", EditNode),
     Route(
         method="POST",
         path="/nodes/{id}/revoke",
@@ -105,42 +93,44 @@ ROUTES: tuple[Route, ...] = (
         tag="tree",
         errors=(404, 409),
     ),
-    _c(
+    _command(
         "POST",
         "/incidents/{incident}/offer",
         "incident.transfer",
         "Offer an incident to another node",
         OfferOwnership,
-        201,
+        status=201,
     ),
-    _c(
+    _command(
         "POST",
         "/incidents/{incident}/request",
         "incident.transfer",
         "Ask its owner for an incident",
         RequestOwnership,
-        201,
+        status=201,
     ),
-    _c("POST", "/transfers/{id}/answer", "incident.transfer", "Agree to a transfer, or decline", AnswerTransfer),
-    _c("POST", "/incidents/{incident}/seize", "incident.seize", "Take an incident over from below", SeizeIncident),
-    _c(
+    _command("POST", "/transfers/{id}/answer", "incident.transfer", "Agree to a transfer, or decline", AnswerTransfer),
+    _command(
+        "POST", "/incidents/{incident}/seize", "incident.seize", "Take an incident over from below", SeizeIncident
+    ),
+    _command(
         "POST",
         "/incidents/{incident}/invite",
         "incident.transfer",
         "Share an incident with other nodes",
         InviteToIncident,
     ),
-    _c(
+    _command(
         "POST",
         "/incidents/{incident}/asks",
         "incident.note",
         "Ask the owner of an incident to do something",
         AskOwner,
-        201,
+        status=201,
     ),
-    _c("POST", "/asks/{id}/answer", "incident.edit", "Answer what was asked", AnswerAsk),
-    _c("POST", "/orders/{id}/adopt", "order.edit", "Adopt a late order", AdoptOrder),
-    _c("POST", "/orders/{id}/recall", "order.edit", "Recall a late order", RecallOrder),
+    _command("POST", "/asks/{id}/answer", "incident.edit", "Answer what was asked", AnswerAsk),
+    _command("POST", "/orders/{id}/adopt", "order.edit", "Adopt a late order", AdoptOrder),
+    _command("POST", "/orders/{id}/recall", "order.edit", "Recall a late order", RecallOrder),
 )
 
 

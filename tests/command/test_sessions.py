@@ -6,12 +6,15 @@ from pathlib import Path
 import aiohttp
 import pyotp
 import pytest
+from argon2 import PasswordHasher, extract_parameters
+from argon2.exceptions import VerifyMismatchError
 
 from command.base.clock import ManualClock
 from command.base.rights import Role
 from command.domain.account import DAY_US
 from command.domain.registry_edits import SavePerson
 from command.domain.roster import AddShifts, PlannedShift
+from command.edge.auth import hash_of_nobody
 from tests.command.assembly import PASSWORD, assembled
 
 NEW = "another horse 10"
@@ -55,6 +58,16 @@ async def test_an_unknown_name_and_a_wrong_password_look_alike_up_to_the_lock_ou
         refused = [entry for entry in await node.entries("audit") if entry.kind == "session.refused"]
         assert len(refused) == 9
         assert not any("stranger" in str(entry) for entry in refused)
+
+
+def test_an_unknown_name_costs_the_same_check_as_a_known_one() -> None:
+    hasher = PasswordHasher()
+    nobody = hash_of_nobody(hasher)
+    assert extract_parameters(nobody) == extract_parameters(hasher.hash(PASSWORD))
+    with pytest.raises(
+        VerifyMismatchError
+    ):  # the whole check was done; a hash that can't be read raises something else
+        hasher.verify(nobody, PASSWORD)
 
 
 async def test_a_lock_out_ends_by_itself_or_by_the_security_administrator(database_url: str, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Presence: how the nodes of the line are doing, and how far the parent holds what was written here (the second tick).
 
 Pure: kept tables and the requests that write them; none of it is in the log. It says nothing about what anybody decided.
-Invariant: a row names who told it; what a node says of itself by being linked outweighs what others tell of it.
+Invariant: a row names who told it; what a node says of itself by being linked outweighs what others tell of it; what nobody
+knows is never shown as cut.
 """
 
 from typing import Annotated
@@ -22,11 +23,13 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class Presence(Row, frozen=True, kw_only=True):
-    """One node (`id`). `via` is the neighbour that told, None for a neighbour of our own; `contact_at` when it was heard last,
-    by the clock of whoever heard it; `lag_entries` and `lag_s` what it lacks of what it may hold there; `skew_us` how far
-    its clock is ahead; `waiting` streams with something to send to it; `rtt_us` the newest round trip."""
+    """One node (`id`). `via` is the neighbour that told, None for a neighbour of our own; `known` False: nobody can say now
+    whether it is linked (just started, or whoever told is cut off itself), and `linked` is no statement; `contact_at` when
+    it was heard last, by the clock of whoever heard it; `lag_entries` and `lag_s` what it lacks of what it may hold there;
+    `skew_us` how far its clock is ahead; `waiting` streams with something to send to it; `rtt_us` the newest round trip."""
 
     linked: bool
+    known: bool = True
     via: Id | None = None
     contact_at: Instant = 0
     lag_entries: Count = 0

@@ -14,7 +14,7 @@ Wire (JSON text frames). Client: {"type": "subscribe", "topic", "since"?}, {"typ
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -118,6 +118,7 @@ class _Item:
     before: Row | None = None
     after: Row | None = None
     written: Written | None = None
+    branch: bool = False
     position: int = 0
 
 
@@ -179,7 +180,7 @@ class Live:
                 topics_of = timelines.setdefault(subject, frozenset((subject,)))
                 key = written.hash.hex()
                 item = _Item(table=TIMELINE, key=key, topics=topics_of, written=written, position=commit.position)
-                items.append(item)
+                items.append(replace(item, branch=True) if written.hash in commit.loose else item)
         self._position = commit.position
         self._remember(commit.position, items)
         self._fresh.extend(items)
@@ -256,7 +257,7 @@ class Live:
 
     def _fragment(self, actor: Actor, item: _Item) -> str | None:
         if item.written is not None:
-            return _change(TIMELINE, item.key, item_of(item.written, item.position))
+            return _change(TIMELINE, item.key, item_of(item.written, item.position, branch=item.branch))
         after = self.view(actor, item.table, item.after) if item.after is not None else None
         if after is not None:
             return _change(item.table, item.key, after)

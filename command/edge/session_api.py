@@ -80,7 +80,8 @@ class TotpSecret(msgspec.Struct, frozen=True, kw_only=True):
 
 class Me(msgspec.Struct, frozen=True, kw_only=True):
     """Who is signed in, and what they may do. `rights` has only what is granted: right -> widest relation (SELF,
-    ASSIGNED, LINE or ANY). `demanded` ("password", "totp") must be set before anything else answers."""
+    ASSIGNED, LINE or ANY). `demanded` ("password", "totp") must be set before anything else answers. `node` is this node's name,
+    `here` its id."""
 
     session: str
     account: str
@@ -97,6 +98,7 @@ class Me(msgspec.Struct, frozen=True, kw_only=True):
     totp: bool
     expires_at: Instant
     node: str
+    here: str
     position: int
     now: Instant
 
@@ -201,6 +203,7 @@ async def me(call: Call) -> Me:
         totp=account is not None and account.totp,
         expires_at=session.expires_at,
         node=call.node.config.node_name,
+        here=call.node.log.node,
         position=call.node.log.position,
         now=call.node.clock.now(),
     )

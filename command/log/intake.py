@@ -63,6 +63,7 @@ class Taken:
     heads: dict[Stream, Held] = field(default_factory=dict)
     own: set[Stream] = field(default_factory=set)
     branched: set[str] = field(default_factory=set)
+    loose: frozenset[bytes] = frozenset()
     confirmed: set[str] = field(default_factory=set)
 
 
@@ -144,6 +145,7 @@ class Intake:
             self._settle(connection, {one.written.entry.stream for one, _ in chain}, taken.heads)
         if loose:
             self._within(connection, loose.values())
+            taken.loose = frozenset(loose)
             connection.execute(sa.insert(BRANCH), [_loose(one, position) for one in loose.values()])
         if self.ahead:
             self._confirm(connection, taken)

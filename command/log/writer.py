@@ -61,11 +61,13 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
-    """What is published after a commit: its position, the changed rows, and the entries in order."""
+    """What is published after a commit: its position, the changed rows, and the entries in order; `loose` are the hashes of those
+    that went to a branch."""
 
     position: int
     changes: list[Change]
     written: list[Written]
+    loose: frozenset[bytes] = frozenset()
 
 
 class Submission(NamedTuple):
@@ -407,7 +409,7 @@ class Log:
         changes = self._rows.flush()
         connection.execute(sa.update(HEAD).values(entries=self._counters.entries))
         written = [] if arrival.ahead else taken.fresh
-        return taken, Commit(position=position, changes=changes, written=written)
+        return taken, Commit(position=position, changes=changes, written=written, loose=taken.loose)
 
     def _new_generation(self, connection: Connection) -> tuple[str, Commit]:
         """The first entry of the new generation and the note that it is the present one, in one transaction."""

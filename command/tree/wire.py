@@ -191,7 +191,7 @@ class Pong(Message, frozen=True, tag="pong"):
 
 class NodeState(msgspec.Struct, frozen=True, array_like=True):
     """One node of the line as the sender sees it: last contact in microseconds UTC at the sender, lag in entries and seconds,
-    skew in microseconds."""
+    skew in microseconds; `known` False: the sender can't say now whether it is linked."""
 
     node: Short
     linked: bool
@@ -199,6 +199,7 @@ class NodeState(msgspec.Struct, frozen=True, array_like=True):
     lag_entries: Count = 0
     lag_s: float = 0.0
     skew_us: int = 0
+    known: bool = True
 
 
 class Line(Message, frozen=True, tag="line"):

@@ -28,8 +28,13 @@ from command.uplink.peer import Peer
 from geo.track import Fix
 
 BY = By(account="node")
-PRESENCE_S = 5.0
+PRESENCE_S, LAGGING_S = 5.0, 1.0
+"""Lag and round trips are written down so often, while somebody lags more often; a link that came or went at once."""
 TICKS_S = 1.0
+SETTLE_S = 15.0
+"""A neighbour that has not linked so long after the start is cut; before that nobody knows."""
+CONTACT_TOLD_US = 300_000_000
+"""A link that stands and says nothing new is told again so often: about 60 octets a node."""
 LINE_MAX = 1_000
 
 
@@ -60,6 +65,9 @@ class LineKeeper:
         self._ticks: dict[str, Tick] = {}
         self._states: dict[str, Presence] = {}
         self._told: dict[str, Presence] = {}
+        self._said: dict[str, dict[str, Presence]] = {}
+        self._linked_once: set[str] = set()
+        self._started = uplink.clock.monotonic()
         self._located_at: dict[str, int] = {}
         self._wake = asyncio.Event()
 
@@ -75,17 +83,18 @@ class LineKeeper:
         )
 
     async def _begin(self) -> None:
-        """After a start nobody is linked, whatever was written down before it."""
+        """After a start nobody is linked and nobody is cut: what was written down before it is no longer known."""
         store = self._node.store
         rows = await store.read(lambda connection: store.shelf(PRESENCE).select(connection))
-        self._states = {row.id: replace(row, linked=False) for row in rows}
-        stale = [self._states[row.id] for row in rows if row.linked]
+        self._states = {row.id: replace(row, linked=False, known=False) for row in rows}
+        stale = [self._states[row.id] for row in rows if row.linked or row.known]
         if stale:
             await self._node.log.append(NotePresence(states=stale[:LINE_MAX]), BY)
 
     async def run(self) -> None:
-        """Write down what changed: ticks once a second, presence at once when a link comes or goes, else every few seconds."""
-        told = due = 0.0
+        """Write down what changed: ticks once a second, presence at once when a link comes or goes, else every few seconds;
+        and tell the neighbours what is news to them."""
+        located = due = 0.0
         await self._begin()
         while True:
             try:
@@ -97,20 +106,41 @@ class LineKeeper:
             now = self._uplink.clock.monotonic()
             await self._note_ticks()
             if now >= due or self._turned():
-                due = now + PRESENCE_S
                 await self._note_presence()
-            if now >= told:
-                told = now + PRESENCE_S
-                await self._tell_line()
+                lagging = any(state.lag_entries for state in self._states.values() if state.linked)
+                due = now + (LAGGING_S if lagging else PRESENCE_S)
+            await self._tell_line()
+            if now >= located:
+                located = now + PRESENCE_S
                 await self._tell_locations()
             await asyncio.sleep(0.2)
 
     def _turned(self) -> bool:
-        """Whether some link came or went since it was written down."""
+        """Whether some link came or went, or became known, since it was written down."""
+        here = {peer.node: (peer.linked, self._known(peer)) for peer in self._uplink.peers.values()}
+        there = {node: (state.linked, state.known) for node, state in self._heard().items()}
         return any(
-            peer.node not in self._states or self._states[peer.node].linked != peer.linked
-            for peer in self._uplink.peers.values()
+            node not in self._states or (self._states[node].linked, self._states[node].known) != state
+            for node, state in (there | here).items()
         )
+
+    def _known(self, peer: Peer) -> bool:
+        """Whether we can say of a neighbour that it is linked or cut."""
+        if peer.linked:
+            self._linked_once.add(peer.node)
+        return peer.node in self._linked_once or bool(peer.refused) or self._absent()
+
+    def _heard(self) -> dict[str, Presence]:
+        """What neighbours have told of nodes that are not neighbours: known only while whoever told is linked."""
+        peers = self._uplink.peers
+        found = {}
+        for node, state in self._told.items():
+            if node in peers or node == self._uplink.me:
+                continue
+            teller = peers.get(state.via or "")
+            sure = teller is not None and teller.linked
+            found[node] = state if sure else replace(state, linked=False, known=False)
+        return found
 
     async def _note_ticks(self) -> None:
         names = list(self._ticks)[:TICKS_MAX]
@@ -120,14 +150,21 @@ class LineKeeper:
     async def _note_presence(self) -> None:
         now = self._uplink.clock.now()
         states = {peer.node: await self._state(peer, now) for peer in list(self._uplink.peers.values())}
-        for node, state in self._told.items():
-            if node not in states and node != self._uplink.me:
-                states[node] = state
+        states |= {node: state for node, state in self._heard().items() if node not in states}
+        states |= {
+            node: replace(state, known=True)
+            for node, state in self._states.items()
+            if node not in states and not state.known and state.via is None and self._absent()
+        }
         changed = [state for node, state in states.items() if _differs(self._states.get(node), state)]
         self._figures.look(self._uplink.peers.values(), states, self._uplink.parent)
         if changed:
             await self._node.log.append(NotePresence(states=changed[:LINE_MAX]), BY)
             self._states.update({state.id: state for state in changed})
+
+    def _absent(self) -> bool:
+        """Whether a subordinate that has not called since the start has had the time to."""
+        return self._uplink.clock.monotonic() - self._started > SETTLE_S
 
     async def _state(self, peer: Peer, now: int) -> Presence:
         waiting, lag = await self._uplink.think(lambda: self._lag(peer))
@@ -136,6 +173,7 @@ class LineKeeper:
         return Presence(
             id=peer.node,
             linked=peer.linked,
+            known=self._known(peer),
             contact_at=peer.contact_at,
             lag_entries=lag,
             lag_s=round(max(0, now - peer.caught_up_at) / 1e6, 1) if peer.caught_up_at else 0.0,
@@ -159,23 +197,27 @@ class LineKeeper:
         return streams, lag
 
     async def _tell_line(self) -> None:
-        """Upward what is below us, downward what is above: each neighbour learns of the line through us."""
+        """Upward what is below us, downward what is above: each neighbour learns of the line through us. Everything when its
+        link comes, later only what is news."""
         above = set(self._uplink.tree.line(self._uplink.me)[:-1])
-        for peer in [peer for peer in self._uplink.peers.values() if peer.linked]:
+        for peer in list(self._uplink.peers.values()):
+            if not peer.linked:
+                self._said.pop(peer.node, None)
+                continue
             upward = peer.node == self._uplink.parent
-            nodes = [
-                NodeState(
-                    node=state.id,
-                    linked=state.linked,
-                    contact_at=state.contact_at,
-                    lag_entries=state.lag_entries,
-                    lag_s=state.lag_s,
-                    skew_us=state.skew_us,
-                )
+            said = self._said.setdefault(peer.node, {})
+            news = [
+                state
                 for state in self._states.values()
-                if state.id != peer.node and state.via != peer.node and (state.id in above) != upward
-            ]
-            await peer.tell(lambda link, nodes=nodes: link.tell(Line(nodes=nodes[:LINE_MAX])))  # type: ignore[misc]
+                if state.id != peer.node
+                and state.via != peer.node
+                and (state.id in above) != upward
+                and _news(said.get(state.id), state)
+            ][:LINE_MAX]
+            if news:
+                said.update({state.id: state for state in news})
+                line = Line(nodes=[_told_as(state) for state in news])
+                await peer.tell(lambda link, line=line: link.tell(line))  # type: ignore[misc]
 
     def told(self, peer: Peer, nodes: Iterable[NodeState]) -> None:
         now = self._uplink.clock.now()
@@ -184,6 +226,7 @@ class LineKeeper:
                 self._told[state.node] = Presence(
                     id=state.node,
                     linked=state.linked,
+                    known=state.known,
                     via=peer.node,
                     contact_at=state.contact_at,
                     lag_entries=state.lag_entries,
@@ -191,6 +234,7 @@ class LineKeeper:
                     skew_us=state.skew_us,
                     told_at=now,
                 )
+        self.look()
 
     async def _tell_locations(self) -> None:
         """Upward only, the last value per unit, only what is newer than what was told."""
@@ -249,10 +293,38 @@ def _differs(before: Presence | None, after: Presence) -> bool:
         return True
     return (
         before.linked != after.linked
+        or before.known != after.known
+        or before.via != after.via
         or before.lag_entries != after.lag_entries
         or before.refused != after.refused
         or (before.rtt_us is None) != (after.rtt_us is None)
         or before.skewed != after.skewed
         or abs(after.lag_s - before.lag_s) > 30
         or after.contact_at - before.contact_at > 60_000_000
+    )
+
+
+def _news(before: Presence | None, after: Presence) -> bool:
+    """Whether it is worth the octets to tell: less than what is worth writing down, for a lag changes with every entry."""
+    if before is None:
+        return True
+    less, more = sorted((before.lag_entries, after.lag_entries))
+    return (
+        before.linked != after.linked
+        or before.known != after.known
+        or before.skewed != after.skewed
+        or more > 2 * less
+        or after.contact_at - before.contact_at > CONTACT_TOLD_US
+    )
+
+
+def _told_as(state: Presence) -> NodeState:
+    return NodeState(
+        node=state.id,
+        linked=state.linked,
+        contact_at=state.contact_at,
+        lag_entries=state.lag_entries,
+        lag_s=state.lag_s,
+        skew_us=state.skew_us,
+        known=state.known,
     )

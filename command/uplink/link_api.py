@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from aiohttp import web
 from msgspec import Meta
+from msgspec.structs import replace
 from sqlalchemy.engine import Connection
 
 from command.base.errors import Conflict, Missing, Unavailable
@@ -25,6 +26,7 @@ from command.tree import pairing
 from command.tree.wire import LATER, NOW
 from command.uplink.channel import FRAME_MAX, Channel
 from command.uplink.dialler import JOIN_FILE
+from command.uplink.peer import Peer
 from command.uplink.uplink import PART, Uplink
 
 HEARTBEAT_S = 30.0
@@ -136,7 +138,13 @@ async def _line(call: Call) -> LineState:
     rows = await call.node.store.read(lambda connection: call.node.store.shelf(PRESENCE).select(connection))
     parent = uplink.parent
     linked = parent is not None and parent in uplink.peers and uplink.peers[parent].linked
-    return LineState(here=uplink.me, parent=parent, linked=linked, refused=uplink.refused, nodes=rows)
+    nodes = [_newest(row, uplink.peers.get(row.id)) for row in rows]
+    return LineState(here=uplink.me, parent=parent, linked=linked, refused=uplink.refused, nodes=nodes)
+
+
+def _newest(row: Presence, peer: Peer | None) -> Presence:
+    """A neighbour's row with its last contact and round trip of this moment: while a link stands they are seldom written."""
+    return row if peer is None else replace(row, contact_at=peer.contact_at or row.contact_at, rtt_us=peer.rtt_us)
 
 
 async def _ticks(call: Call) -> Ticks:

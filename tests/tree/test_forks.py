@@ -17,6 +17,7 @@ from command.domain.order import IssueOrder
 from command.domain.registry import Tier, UnitKind
 from command.domain.registry_edits import SaveOrganisation, SaveUnit
 from command.edge.api import Node
+from command.log import timeline
 from command.log.instance import MARKER, Instance
 from command.log.store import BRANCH
 from command.tree.wire import BRANCHES_MAX
@@ -131,6 +132,16 @@ async def test_both_lives_of_a_snapshot_that_carried_the_marker_survive(database
             assert {"一", "二", "三", "甲", "乙", "新"} <= texts
             branched = await county.store.read(lambda c: c.scalar(sa.select(sa.func.count()).select_from(BRANCH)))
             assert branched == 3
+            shown = await county.store.read(lambda c: timeline.read(c, f"incident/{key}"))
+            assert {item.id for item in shown if item.branch} and len(shown) == len({item.id for item in shown})
+            told = {item.private.get("text") for item in shown}
+            assert {"一", "二", "三", "甲", "乙", "新"} <= told
+            paged = await county.store.read(
+                lambda c: timeline.read(c, f"incident/{key}", before=shown[-1].position, limit=2)
+            )
+            assert [item.id for item in paged] == [
+                item.id for item in shown if paged[0].position <= item.position < shown[-1].position
+            ]
             length = len(await held(county))
             await exchange(city, county)
             assert len(await held(county)) == length

@@ -132,7 +132,7 @@ async def test_both_lives_of_a_snapshot_that_carried_the_marker_survive(database
             assert {"一", "二", "三", "甲", "乙", "新"} <= texts
             branched = await county.store.read(lambda c: c.scalar(sa.select(sa.func.count()).select_from(BRANCH)))
             assert branched == 3
-            shown = await county.store.read(lambda c: timeline.read(c, f"incident/{key}"))
+            shown: list[Any] = await county.store.read(lambda c: timeline.read(c, f"incident/{key}"))
             assert {item.id for item in shown if item.branch} and len(shown) == len({item.id for item in shown})
             told = {item.private.get("text") for item in shown}
             assert {"一", "二", "三", "甲", "乙", "新"} <= told

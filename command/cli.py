@@ -31,9 +31,12 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     one = commands.add_parser("backup", help="write a backup; the node may be running")
     one.add_argument("--data", help="FENGHUO_DATA")
     one.add_argument("target", type=Path, help="the file to write")
-    one = commands.add_parser("restore", help="restore a backup into an empty data directory")
+    one = commands.add_parser(
+        "restore", help="restore a backup, or what the superior holds, into an empty data directory"
+    )
     one.add_argument("--data", help="FENGHUO_DATA")
-    one.add_argument("archive", type=Path, help="the file to read")
+    one.add_argument("archive", type=Path, nargs="?", help="the file to read")
+    tree_cli.add_recovery(one)
     tree_cli.add_files(commands)
     admin = commands.add_parser("admin", help="configuration, certificates, first account").add_subparsers(dest="admin")
     admin.add_parser("config", help="print every setting with its value, default and meaning")
@@ -59,6 +62,8 @@ def run(arguments: argparse.Namespace, config: Config, house: House) -> int:
         print(f"backup: position {manifest.position} of node {manifest.node} in {arguments.target}")
         return 0
     if arguments.command == "restore":
+        if arguments.from_parent or arguments.archive is None:
+            return tree_cli.recover(arguments, config, house)
         manifest = restore(arguments.archive, config.database_url, data, house.domain, Clock())
         print(f"restored: position {manifest.position} of node {manifest.node}; the next start opens a new generation")
         return 0

@@ -22,7 +22,7 @@ from command.base import identity
 from command.base.clock import Clock
 from command.base.config import Config
 from command.base.entry import By
-from command.base.errors import Corrupt
+from command.base.errors import Corrupt, Rejected
 from command.base.projection import Domain, Rows
 from command.base.rights import Tree
 from command.base.supervise import end, forever, spawn
@@ -48,6 +48,8 @@ from command.log.writer import Log
 
 SHUTDOWN_S = 6.0
 CHECKPOINT_S = 1.0
+UNFINISHED = "recovering"
+"""A file in the data directory while a node is made again from its superior (`recovery`)."""
 VERSION = "0.1.0"
 
 journal = structlog.get_logger("service")
@@ -115,10 +117,21 @@ class Service:
         self._hints: RedisHints | None = None
         self._witness: Witness | None = None
         self._patience = Patience()
+        self._recovering = False
 
-    async def open(self) -> None:
-        """Open the database and take the log; nothing listens yet. For command-line work and as the first half of `start`."""
+    async def open(self, *, recovering: bool = False) -> None:
+        """Open the database and take the log; nothing listens yet. For command-line work and as the first half of `start`.
+
+        `recovering`: no timer runs, because what is coming in may have armed timers that fell due long ago. Raises `Rejected`
+        for a directory whose recovery was not finished.
+        """
         data = Path(self.config.data)
+        if (data / UNFINISHED).exists() and not recovering:
+            hint = (
+                "This node is being made again from its superior; run `restore --from-parent` again to the end first."
+            )
+            raise Rejected("restore.unfinished", hint)
+        self._recovering = recovering
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.node = await self._open(data, identity.load_or_make(data))
         _settle_memory()
@@ -179,11 +192,12 @@ class Service:
     ) -> None:
         self._tasks += [
             spawn("live", forever("live", live.run), vital=self._fail),
-            spawn("timers", forever("timers", timers.run), vital=self._fail),
             spawn("lag", metrics.watch_lag()),
             spawn("checkpoint", forever("checkpoint", node.store.checkpoint, pause_s=CHECKPOINT_S)),
             spawn("instance", forever("instance", self._mark, pause_s=CHECKPOINT_S)),
         ]
+        if not self._recovering:
+            self._tasks.append(spawn("timers", forever("timers", timers.run), vital=self._fail))
         if self.config.witness:
             self._witness = Witness(Path(self.config.witness), node.store, self.clock, key, node.log.node)
             self._tasks.append(spawn("witness", forever("witness", self._witness.run)))

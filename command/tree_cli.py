@@ -9,6 +9,9 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
+from msgspec import structs
+
+from command import recovery
 from command.base.clock import Clock
 from command.base.config import Config
 from command.base.entry import By
@@ -60,6 +63,43 @@ def add_files(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     one = commands.add_parser("import", help="take in such a file (the node must not be running); twice does no harm")
     one.add_argument("--data", help="FENGHUO_DATA")
     one.add_argument("source", type=Path, help="the file to read")
+
+
+def add_recovery(restore: argparse.ArgumentParser) -> None:
+    """`restore --from-parent`: for a node whose disk is gone and of which there is no backup."""
+    restore.add_argument(
+        "--from-parent", metavar="WHERE", help="https://host:port of the superior, or a bundle that it exported for us"
+    )
+    restore.add_argument("--key", type=Path, help="the node's key, as it was kept apart from the disk (node.key)")
+    restore.add_argument(
+        "--code", nargs="+", default=[], help="an invitation of the superior, read out by its operator"
+    )
+    restore.add_argument("--parent-id", default="", help="with a bundle: the superior's id, read out by its operator")
+
+
+def recover(arguments: argparse.Namespace, config: Config, house: House) -> int:
+    where, data = arguments.from_parent, Path(config.data)
+    if where is None:
+        raise Rejected("restore.nothing", "Name a backup to restore, or --from-parent.")
+    if arguments.key is None:
+        hint = "Without its key a node can't come back as itself: docs/operations.md says how another takes its place."
+        raise Rejected("restore.no_key", f"Name the node's key with --key. {hint}")
+    linked = where.startswith(("http://", "https://"))
+    if not linked and not arguments.parent_id:
+        raise Rejected(
+            "restore.parent_id", "Name the superior by --parent-id; its operator reads it from `admin nodes`."
+        )
+    recovery.prepare(data, arguments.key)
+    if linked:
+        there = structs.replace(config, parent=where)
+        found = asyncio.run(recovery.over_link(there, house, " ".join(arguments.code)))
+    else:
+        found = asyncio.run(recovery.from_bundle(config, house, Path(where), arguments.parent_id))
+    print(
+        f"restored: {found.entries} entries of node {found.node}, {found.own} streams of its own; "
+        "the next start opens a new generation"
+    )
+    return 0
 
 
 def export(arguments: argparse.Namespace, config: Config, house: House) -> int:

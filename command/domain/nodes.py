@@ -272,12 +272,14 @@ def decide_admit(rows: Rows, request: AdmitNode, context: Context) -> Decision:
         raise Conflict(
             "node.joined", "This node stands in the tree already; its superior can move it.", node=row.parent
         )
+    # One that comes back with its old key (its disk was lost) keeps its seat, unless the invitation names another.
+    seat = row.organisation if row is not None and invitation.organisation is None else invitation.organisation
     body = {
         "node": key,
         "public_key": request.public_key,
         "kind": invitation.kind,
         "level": invitation.level,
-        "organisation": invitation.organisation,
+        "organisation": seat,
         "parent": context.node,
         "name": invitation.name,
     }

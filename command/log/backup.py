@@ -28,6 +28,7 @@ from command.base.errors import Corrupt, Rejected
 from command.base.projection import Domain
 from command.log.store import STREAM, Store, get_meta, guarded, metadata, open_store, prepare, set_meta
 from command.log.timeline import position_of
+from command.log.witness import stream_heads
 
 CHUNK_ROWS = 2_000
 DATABASE, MANIFEST, ATTACHMENTS = "log.db", "manifest.json", "attachments"
@@ -134,18 +135,34 @@ def _copy_in(copy: Path, store: Store, domain: Domain, data: Path, manifest: Man
             sink.execute(sa.delete(table))
             names = {column["name"] for column in sa.inspect(engine).get_columns(table.name)}
             _copy_rows(source, sink, table, names)
-        heads = {
-            f"{row.subject}@{row.origin}.{row.generation}": (row.length, row.head.hex())
-            for row in source.execute(
-                sa.select(STREAM).where(STREAM.c.origin == manifest.node, STREAM.c.generation == manifest.generation)
-            )
-        }
-        opening: dict[str, Any] = {"previous": manifest.generation, "after": heads, "restored": True}
-        set_meta(sink, "generation", clock.token())
-        set_meta(sink, "opening", msgspec.json.encode(opening).decode())
-        set_meta(sink, "read_schema", "")
+        mine = sa.and_(STREAM.c.origin == manifest.node, STREAM.c.generation == manifest.generation)
+        _reopen(sink, manifest.generation, mine, clock)
         set_meta(sink, "instance", "")
     engine.dispose()
+
+
+def _reopen(connection: Connection, previous: str, mine: sa.ColumnElement[bool], clock: Clock) -> None:
+    """Note that the next start has to open a new generation `after` these streams, and to make the read tables anew."""
+    heads = stream_heads(connection, mine)
+    opening: dict[str, Any] = {"previous": previous, "after": heads, "restored": True}
+    set_meta(connection, "generation", clock.token())
+    set_meta(connection, "opening", msgspec.json.encode(opening).decode())
+    set_meta(connection, "read_schema", "")
+
+
+def regenerate(url: str, data: Path, domain: Domain, clock: Clock) -> int:
+    """Of a node that was made again from others and is at rest: the next start opens a new generation `after` everything this
+    node ever wrote, as after a restore; how many streams that are."""
+    store = open_store(url, domain.tables.values(), data)
+    try:
+        store.hold()
+        with guarded(), store.writer_engine.begin() as connection:
+            node, generation = get_meta(connection, "node") or "", get_meta(connection, "generation") or ""
+            mine = STREAM.c.origin == node
+            _reopen(connection, generation, mine, clock)
+            return connection.scalar(sa.select(sa.func.count()).select_from(STREAM).where(mine)) or 0
+    finally:
+        store.close()
 
 
 def _sha256(path: Path) -> str:

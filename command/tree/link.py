@@ -73,6 +73,8 @@ PING_US = 5 * SECOND
 SILENT_US = 20 * SECOND
 RTT_START_US = 2 * SECOND
 FETCHES_MAX = 4
+PROMISED_MAX = 1_000_000
+"""Ends of streams that the peer has named and that are not here yet; once there were so many, nothing is complete."""
 PATIENCE_MAX = 32
 """Times 2 RTT + 1 s: each fruitless fresh connection doubles the patience, for lines slower than their round trip tells."""
 
@@ -119,6 +121,7 @@ class Link:
         self._exchange: Exchange | None = None
         self._grown: set[Stream] = set()
         self._uncertain: set[str] = set()
+        self._promised: set[tuple[Stream, Tip]] = set()
         self._arriving: dict[int, list[Arrived]] = {}
         self._outgoing = Outgoing(shelf)
         self._incoming = Incoming(shelf)
@@ -293,6 +296,16 @@ class Link:
             self._session_of_peer = hello.session
             self._exchange = None
             self._outgoing.clear()
+    def complete(self) -> bool:
+        """Whether the peer has said everything it holds for us, and all of it is durable here. The caller must read in one
+        snapshot, as for every other call."""
+        if self._exchange is None or not self._exchange.done or self._uncertain:
+            return False
+        if len(self._promised) == PROMISED_MAX:
+            return False
+        self._promised = {(stream, tip) for stream, tip in self._promised if not self._shelf.holds(stream, tip)}
+        return not self._promised
+
         if at.name != NOW:
             return
         if self._exchange is None or not self._exchange.done:
@@ -324,6 +337,7 @@ class Link:
             case Fork():
                 self._fork(message)
             case Ahead():
+        self._promised.clear()
                 taken = self._incoming.ahead(at.name, message, self._peer())
                 if taken.number:
                     self._out.append(StoreAhead(taken.number, taken.new))
@@ -367,6 +381,7 @@ class Link:
             self._out.append(Store(taken.number, taken.new))
         elif taken.items:
             self._send(at.name, acknowledge(taken.items))
+            self._promised.discard((stream, tip))
         self._not_yet(taken.not_yet)
         self._ask({str(stream): list(self._shelf.tips(stream)) for stream in taken.gaps})
 
@@ -403,6 +418,7 @@ class Link:
         for listed, equal in exchange.unlisted():
             if equal and listed.stream in self._grown:
                 asking[str(listed.stream)] = list(listed.tips)
+            self._promised.update((stream, tip) for tip in unknown[: PROMISED_MAX - len(self._promised)])
             elif listed.stream in self._outgoing:
                 self._outgoing.due(listed.stream)
             else:

@@ -11,7 +11,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from command.base.clock import Clock
-from command.base.errors import Conflict, Missing, Unavailable
+from command.base.entry import Seal, Stream
+from command.base.errors import Conflict, Corrupt, Missing, Unavailable
 from command.domain.nodes import NODE, TreeNode
 from command.log.audience import Audience, NodeTree
 from command.log.holdings import Holdings
@@ -23,6 +24,7 @@ from command.tree.item import Received
 from command.tree.wire import FRAME_ENTRIES_MAX, Tip
 
 READ_OCTETS = 1024 * 1024
+HEADER_OCTETS = 300
 ENTRIES_OCTETS = 8 * 1024 * 1024
 FIRST = ("tree", "registry")
 """Subjects in the order in which they stand in a file: keys before what was signed with them."""
@@ -124,6 +126,30 @@ class Carriage:
         self._nodes.clear()
         self._nodes.update({row.id: row for row in rows})
         self._tree.moved()
+
+
+def maker_of(source: Path) -> Header:
+    """Who says to have made a file; nothing is proven before the whole of it was checked. Raises `Corrupt`, `Unavailable`."""
+
+    class _Nobody:
+        def holds(self, stream: Stream, tip: Tip) -> bool:
+            return False
+
+        def signed(self, origin: str, seal: Seal) -> bool | None:
+            return None
+
+    opener = Opener(_Nobody(), lambda node, key: True, lambda key, message, signature: False)
+    try:
+        with source.open("rb") as file:
+            opener.feed(file.read(HEADER_OCTETS))
+    except OSError as error:
+        raise Unavailable("bundle.file", f"The file can't be read: {error.strerror}") from None
+    except Corrupt:
+        if opener.header is None:
+            raise
+    if opener.header is None:
+        raise Corrupt("bundle.cut", "The file ends before it says who made it.")
+    return opener.header
 
 
 def _ends(found: list[Received]) -> list[Tip]:

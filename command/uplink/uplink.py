@@ -37,6 +37,8 @@ from command.uplink.line import LineKeeper
 from command.uplink.peer import Peer
 
 PART = "uplink"
+RECOVERING = "recovering"
+"""Among the node's parts while it is made again from its superior: its former generations are expected to come back."""
 TICK_S = 1.0
 WIDENING = ("order.issued", "incident.", "ownership.", "room.opened", "plan.approved")
 """Kinds after which an incident may concern another node: then all its streams are looked at, not only those that grew."""
@@ -204,7 +206,7 @@ class Uplink:
     async def rolled(self, stream: Stream) -> None:
         """A peer holds more of what we wrote than we do: this database is older than its own entries. Every stream of that
         generation says so; one new generation is the answer to them all."""
-        if stream.generation in self._left:
+        if stream.generation in self._left or RECOVERING in self._node.parts:
             return
         self._left.add(stream.generation)
         journal.warning("generation.rolled", stream=str(stream))

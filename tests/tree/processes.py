@@ -89,6 +89,14 @@ async def _accounts(member: Member, organisation: str) -> None:
         await member.decide(made)
 
 
+def cli(*arguments: str) -> str:
+    """What `server.py ARGUMENTS` prints; it has to end well."""
+    command = [sys.executable, str(ROOT / "server.py"), *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=_clean(), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def admin(data: Path, *arguments: str, parent: str = "") -> str:
     """What `server.py admin ...` prints."""
     command = [sys.executable, str(ROOT / "server.py"), "admin", *arguments[:1], "--data", str(data), *arguments[1:]]

@@ -9,10 +9,12 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from command.base.errors import Missing
 from command.base.projection import Row
 from command.base.rights import NODE as THIS
 from command.base.rights import Scope
 from command.base.schema import Id, SomeText, Struct, Value, Version
+from command.domain.incident import INCIDENT
 from command.domain.nodes import NODE, EditNode, RevokeNode, TreeNode
 from command.domain.order import AdoptOrder, RecallOrder
 from command.domain.presence import PRESENCE
@@ -27,6 +29,7 @@ from command.domain.tenure import (
 )
 from command.edge.api import Call, Route, append, command_route
 from command.edge.live import Topic, Visible
+from command.log.audience import Audience, NodeTree
 from command.log.store import STREAM, Store
 from command.log.timeline import position_of
 from command.log.witness import stream_heads
@@ -39,6 +42,13 @@ class NodePage(Value, frozen=True, kw_only=True):
     items: list[TreeNode]
     here: str
     position: int
+
+
+class Participants(Value, frozen=True, kw_only=True):
+    """The ids of the nodes that may hold an incident: those it concerns, the superiors that its level demands, and those on
+    the way between them."""
+
+    nodes: list[str]
 
 
 class Revocation(Struct, frozen=True, kw_only=True):
@@ -55,6 +65,19 @@ async def _nodes(call: Call) -> NodePage:
         return NodePage(items=rows, here=call.node.log.node, position=position_of(connection))
 
     return await call.node.store.read(read)
+
+
+async def _participants(call: Call) -> Participants:
+    key, store = call.path["id"], call.node.store
+
+    def read(connection: Connection) -> Participants:
+        row = store.shelf(INCIDENT).get(connection, key)
+        if row is None or call.node.live.view(call.actor, INCIDENT.name, row) is None:
+            raise Missing("incident.missing", f"There is no incident '{key}'.")
+        tree = NodeTree({one.id: one for one in store.shelf(NODE).select(connection)})
+        return Participants(nodes=sorted(Audience(call.node.log.node, tree).nodes(connection, row.subject)))
+
+    return await store.read(read)
 
 
 async def _revoke(call: Call) -> Receipt:

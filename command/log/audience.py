@@ -84,6 +84,11 @@ class Audience:
             return stream.origin == peer or peer in about.nodes
         return sharing.may_hold(stream, peer, None, self._tree)
 
+    def nodes(self, connection: Connection, subject: str) -> frozenset[str]:
+        """The nodes that may hold an incident; empty for another subject."""
+        about = self._of(connection, subject)
+        return frozenset() if about is None else about.nodes
+
     def accepts(self, connection: Connection, stream: Stream, peer: str) -> bool:
         return sharing.accepts(stream, peer, self._node, self._tree)
 

@@ -136,7 +136,7 @@ async def test_both_lives_of_a_snapshot_that_carried_the_marker_survive(database
             assert {item.id for item in shown if item.branch} and len(shown) == len({item.id for item in shown})
             told = {item.private.get("text") for item in shown}
             assert {"一", "二", "三", "甲", "乙", "新"} <= told
-            paged = await county.store.read(
+            paged: list[Any] = await county.store.read(
                 lambda c: timeline.read(c, f"incident/{key}", before=shown[-1].position, limit=2)
             )
             assert [item.id for item in paged] == [

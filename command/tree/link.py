@@ -277,6 +277,16 @@ class Link:
         done = self._exchange is not None and self._exchange.done and not self._uncertain
         return ready and done and self.waiting() == 0
 
+    def complete(self) -> bool:
+        """Whether the peer has said everything it holds for us, and all of it is durable here. The caller must read in one
+        snapshot, as for every other call."""
+        if self._exchange is None or not self._exchange.done or self._uncertain:
+            return False
+        if len(self._promised) == PROMISED_MAX:
+            return False
+        self._promised = {(stream, tip) for stream, tip in self._promised if not self._shelf.holds(stream, tip)}
+        return not self._promised
+
     def held_tips(self, stream: Stream) -> Tips:
         """What the peer is known to hold of a stream."""
         return self._outgoing.held(stream)
@@ -296,16 +306,6 @@ class Link:
             self._session_of_peer = hello.session
             self._exchange = None
             self._outgoing.clear()
-    def complete(self) -> bool:
-        """Whether the peer has said everything it holds for us, and all of it is durable here. The caller must read in one
-        snapshot, as for every other call."""
-        if self._exchange is None or not self._exchange.done or self._uncertain:
-            return False
-        if len(self._promised) == PROMISED_MAX:
-            return False
-        self._promised = {(stream, tip) for stream, tip in self._promised if not self._shelf.holds(stream, tip)}
-        return not self._promised
-
         if at.name != NOW:
             return
         if self._exchange is None or not self._exchange.done:
@@ -318,6 +318,7 @@ class Link:
         """Say everything from the start; what was known of the peer counts no more."""
         self._outgoing.clear()
         self._uncertain.clear()
+        self._promised.clear()
         self._grown.clear()
         self._caught_up = False
         self._exchange = Exchange(self._shelf, self._peer())
@@ -337,7 +338,6 @@ class Link:
             case Fork():
                 self._fork(message)
             case Ahead():
-        self._promised.clear()
                 taken = self._incoming.ahead(at.name, message, self._peer())
                 if taken.number:
                     self._out.append(StoreAhead(taken.number, taken.new))
@@ -362,6 +362,7 @@ class Link:
         shelf would read on from nowhere, and send the whole stream back."""
         for stream, before, tip in items:
             self._outgoing.has(stream, before, tip)
+            self._promised.discard((stream, tip))
         for stream in sorted({stream for stream, _, _ in items}):
             self._outgoing.due(stream)
 
@@ -381,7 +382,6 @@ class Link:
             self._out.append(Store(taken.number, taken.new))
         elif taken.items:
             self._send(at.name, acknowledge(taken.items))
-            self._promised.discard((stream, tip))
         self._not_yet(taken.not_yet)
         self._ask({str(stream): list(self._shelf.tips(stream)) for stream in taken.gaps})
 
@@ -399,6 +399,7 @@ class Link:
             if not message.ask:
                 self._uncertain.discard(name)
             unknown = [tip for tip in tips if not self._incoming.holds(stream, tip)]
+            self._promised.update((stream, tip) for tip in unknown[: PROMISED_MAX - len(self._promised)])
             if stream.origin == self.me and unknown:
                 self._roll(stream, unknown[0])
             held = self._shelf.tips(stream)
@@ -418,7 +419,6 @@ class Link:
         for listed, equal in exchange.unlisted():
             if equal and listed.stream in self._grown:
                 asking[str(listed.stream)] = list(listed.tips)
-            self._promised.update((stream, tip) for tip in unknown[: PROMISED_MAX - len(self._promised)])
             elif listed.stream in self._outgoing:
                 self._outgoing.due(listed.stream)
             else:

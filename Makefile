@@ -16,10 +16,12 @@ MODULES := static/node_modules
 # How many test processes; 0 runs the tests in one.
 WORKERS ?= 2
 PYTEST_ARGS ?=
+# How many processes `make bench-tree` starts.
+NODES ?= 30
 # How many worlds `make sim` plays.
 SEEDS ?= 10000
 
-.PHONY: help run run-tree tree bench-link test lint format bench bench-media media-wires crash fuzz fuzz-media sim pins setup setup-dev system clean
+.PHONY: help run run-tree tree bench-link bench-tree test lint format bench bench-media media-wires crash fuzz fuzz-media sim pins setup setup-dev system clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +60,9 @@ tree: setup-dev ## the slow tests of the tree: real processes, partitions, bad r
 
 bench-link: setup-dev ## catching up over the link: 100,000 entries between two real servers
 	@exec $(BIN)/python -m bench link
+
+bench-tree: setup-dev ## an idle tree of NODES=30 real processes: memory and CPU of a node
+	@BENCH_TREE_NODES='$(NODES)' exec $(BIN)/python -m bench tree
 
 fuzz: setup-dev ## the property and fuzz tests with many more, random examples
 	@CHECK_PROFILE=fuzz $(BIN)/python -m pytest -k 'fuzz or property or hostile or schema' --timeout=3600 $(PYTEST_ARGS)

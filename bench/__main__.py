@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 FOLDER = Path(__file__).parent
-ORDER = ("log", "api", "live", "geo_fence", "positions", "link", "sfu")
+ORDER = ("log", "api", "live", "geo_fence", "positions", "link", "tree", "sfu")
 KEYS = ("name", "value", "unit", "ratio", "against", "n")
 BENCH_TIMEOUT_S = 600.0
 REASON_CHARACTERS_MAX = 500

@@ -243,6 +243,8 @@ class Service:
         set_meta(connection, "opening", msgspec.json.encode(opening).decode())
 
     async def _mark(self) -> None:
+        if self._instance.position == self.node.log.position:
+            return  # an idle node wakes no thread
         await asyncio.to_thread(self._instance.reached, self.node.log.position)
 
     def _settled(self) -> None:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection
 
@@ -27,6 +28,8 @@ from sms.pace import Pace, retry_at
 
 READY_MAX = 1_000
 POLL_S = 1.0
+IDLE_POLL_S = 30.0
+"""With nothing in the queue at all: whatever enters it nudges the lane, so this finds only what a bug forgot."""
 BLOCKED_RETRY_S = 60.0
 RECORD_RETRY_S = 1.0
 STOP_WAIT_S = 4.0
@@ -105,7 +108,7 @@ class Lane:
         if not self._ready:
             self._ready.extend(await self._store.read(self._due))
         if not self._ready:
-            return POLL_S
+            return POLL_S if await self._store.read(self._queued) else IDLE_POLL_S
         now, wait_s = round(monotonic_s * MICROSECONDS), 0.0
         batch: list[Message] = []
         while self._ready and len(batch) < free:
@@ -122,12 +125,20 @@ class Lane:
             launch.result()
         return wait_s
 
+    def _queued(self, connection: Connection) -> bool:
+        """Whether anything waits in the queue, be it due or not."""
+        found = sa.select(self._store.shelf(MESSAGE).sql.c.id).where(*self._in_queue()).limit(1)
+        return connection.execute(found).first() is not None
+
+    def _in_queue(self) -> list[Any]:
+        columns = self._store.shelf(MESSAGE).sql.c
+        mine = [] if self._real is None else [columns.real.is_(self._real)]
+        return [columns.state == State.QUEUED, *mine]
+
     def _due(self, connection: Connection) -> list[Message]:
         shelf = self._store.shelf(MESSAGE)
         columns = shelf.sql.c
-        conditions = [columns.state == State.QUEUED, columns.not_before <= self._clock.now()]
-        if self._real is not None:
-            conditions.append(columns.real.is_(self._real))
+        conditions = [*self._in_queue(), columns.not_before <= self._clock.now()]
         # By name, "emergency" stands before "normal"; ids begin with the notice's instant.
         order = columns.urgency.concat(columns.id)
         return shelf.select(connection, *conditions, order=order, limit=READY_MAX)

@@ -1,11 +1,12 @@
 """The worker: turns issued notices into messages, sends them, and writes back what happened.
 
 Shell. Owns the lanes and the loops around them. Invariant: everything it knows is in the database; hints only make it
-faster, so a lost one costs a poll of POLL_S, and a crash costs nothing but time.
+faster, so a lost one costs a poll (POLL_S while anything waits, else IDLE_POLL_S), and a crash costs nothing but time.
 """
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -24,7 +25,7 @@ from sms.broadcast import resolve
 from sms.expansion import CHUNK, ExpandChunk, ProgressNotice, ResolveNotice
 from sms.gateway import Gateway
 from sms.inbox import PHONE_TEXT, PHONE_TEXTS_KEPT, PRUNE_MAX, LandText, PruneTexts, TakeInbound, TellTexts, understand
-from sms.lane import Lane
+from sms.lane import IDLE_POLL_S, Lane
 from sms.local import LocalGateway, PhoneText
 from sms.message import FINAL, Message, Next, State, best, next_action
 from sms.outbox import MESSAGE, CancelQueued, MarkCrashed, MarkRestored, ResendUnknown, TakeReceipt
@@ -91,6 +92,7 @@ class Sms:
         self._tasks: list[asyncio.Task[None]] = []
         self._expand = asyncio.Event()
         self._count = asyncio.Event()
+        self._unknown = asyncio.Event()
         self._dirty: set[str] = set()
         self._cancelled: set[str] = set()
         self._stuck: dict[str, float] = {}
@@ -140,8 +142,11 @@ class Sms:
             if change.table == MESSAGE.name and isinstance(change.after, Message):
                 self._dirty.add(change.after.notice)
                 self._count.set()
-                if change.after.state is State.QUEUED and (change.before is None or change.after.copy > 1):
+                before = change.before.state if isinstance(change.before, Message) else None
+                if change.after.state is State.QUEUED and before is not State.QUEUED:
                     self._nudge(change.after)
+                elif change.after.state is State.UNKNOWN:
+                    self._unknown.set()
             elif change.table == NOTICE.name and isinstance(change.after, Notice):
                 if change.after.state is NoticeState.CANCELLED:
                     self._cancelled.add(change.key)
@@ -209,7 +214,7 @@ class Sms:
             for notice in sorted(self._cancelled):
                 await self._take_back(notice)
             if not await self._expand_one():
-                await _either(self._expand, POLL_S)
+                await _either(self._expand, POLL_S if self._stuck else IDLE_POLL_S)
 
     async def _take_back(self, notice: str) -> None:
         more = True
@@ -327,21 +332,28 @@ class Sms:
     async def _resending(self) -> None:
         """The crash rule: emergencies whose fate is unknown are sent once more, marked."""
         while True:
+            self._unknown.clear()
             for key in await self.store.read(self._doubtful):
                 await self.log.append(ResendUnknown(id=key), NODE)
             self.early.expire(self.clock.now())
-            await asyncio.sleep(POLL_S)
+            if await self.store.read(self._in_doubt):
+                await asyncio.sleep(POLL_S)
+            else:
+                await _either(self._unknown, IDLE_POLL_S)
+
+    def _in_doubt(self, connection: Connection) -> bool:
+        """Whether any emergency's fate is unknown: one may come to be due without anything being written."""
+        found = sa.select(self.store.shelf(MESSAGE).sql.c.id).where(*self._doubt()).limit(1)
+        return connection.execute(found).first() is not None
+
+    def _doubt(self) -> tuple[Any, ...]:
+        columns = self.store.shelf(MESSAGE).sql.c
+        return columns.state == State.UNKNOWN, columns.resent.is_(False), columns.urgency == Urgency.EMERGENCY
 
     def _doubtful(self, connection: Connection) -> list[str]:
         shelf, now = self.store.shelf(MESSAGE), self.clock.now()
-        columns = shelf.sql.c
         found: Iterable[Message] = shelf.select(
-            connection,
-            columns.state == State.UNKNOWN,
-            columns.resent.is_(False),
-            columns.urgency == Urgency.EMERGENCY,
-            order=columns.id.desc(),
-            limit=DOUBTFUL_READ_MAX,
+            connection, *self._doubt(), order=shelf.sql.c.id.desc(), limit=DOUBTFUL_READ_MAX
         )
         return [row.id for row in found if next_action(row, now) is Next.RESEND][:RESENDS_MAX]
 

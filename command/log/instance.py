@@ -31,6 +31,11 @@ class Instance:
         self._run: str | None = None
         self._position = -1
 
+    @property
+    def position(self) -> int:
+        """What was reached last; -1 before `begin`."""
+        return self._position
+
     def went_back(self, run: str | None, position: int) -> bool:
         """Whether a database that names `run` and stands at `position` is older than this marker has seen.
 

@@ -230,6 +230,7 @@ class Store:
         self.sqlite = url.startswith("sqlite")
         self.rows = sa.MetaData()
         self.shelves = {table.name: Shelf(table, self.rows) for table in tables}
+        self._moved: tuple[int, int] | None = None
         self._lock_file: Any = None
         self._lock_connection: Connection | None = None
         self.writer_engine = self._engine(immediate=True)
@@ -257,15 +258,30 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(self._reader_threads, run)
 
     async def checkpoint(self) -> None:
-        """Move committed pages from SQLite's WAL into the database beside the writer, so that no commit pays for it."""
-        if not self.sqlite:
+        """Move committed pages from SQLite's WAL into the database beside the writer, so that no commit pays for it.
+
+        Does nothing, and wakes no thread, while nothing was committed since the last one that moved everything.
+        """
+        written = self._wal_written() if self.sqlite else None
+        if written == self._moved:
             return
 
-        def run() -> None:
+        def run() -> bool:
             with guarded(), self.reader_engine.connect() as connection:
-                connection.connection.driver_connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # type: ignore[union-attr]
+                driver: Any = connection.connection.driver_connection
+                busy, pages, moved = driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                return bool(not busy and pages == moved)
 
-        await asyncio.get_running_loop().run_in_executor(self._reader_threads, run)
+        if await asyncio.get_running_loop().run_in_executor(self._reader_threads, run):
+            self._moved = written
+
+    def _wal_written(self) -> tuple[int, int] | None:
+        """Something that changes with every commit: the size of the WAL, and when it was written. None when there is none."""
+        try:
+            found = os.stat(f"{sa.make_url(self.url).database}-wal")
+        except OSError:
+            return None
+        return found.st_size, found.st_mtime_ns
 
     def close(self) -> None:
         self._writer_thread.shutdown()

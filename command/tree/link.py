@@ -254,10 +254,29 @@ class Link:
                 self._out.append(Redial(at.name, "unacknowledged"))
                 self._patience = min(2 * self._patience, PATIENCE_MAX)
                 moved[NOW] = now
-            elif at.ready and now - at.pinged >= PING_US:
+            elif self._pings(at, now):
                 at.pinged = now
                 self._send(at.name, Ping(clock=now))
         return self._flush()
+
+    def quiet(self, now: int) -> bool:
+        """Whether `tick` would do nothing. Changes nothing and looks at nothing that could tear: any thread may ask."""
+        return not any(
+            now - at.heard > SILENT_US
+            or self._pings(at, now)
+            or (at.name == NOW and self._outgoing.flight[NOW] and now - self._outgoing.moved[NOW] > self._due_us())
+            for at in list(self._channels.values())
+        )
+
+    @property
+    def eager(self) -> bool:
+        """Whether `pull` may give something; any thread may ask. What changes it is followed by commands or an acknowledged
+        call, so whoever looks again after each of those misses nothing."""
+        return self._outgoing.eager
+
+    def _pings(self, at: _Channel, now: int) -> bool:
+        """On *later* the dialler alone asks: its question is a sign of life to the other side, the answer one to itself."""
+        return at.ready and (self._dialer or at.name == NOW) and now - at.pinged >= PING_US
 
     def pull(self, channel: str, now: int, octets: int | None = None) -> bytes | None:
         """The next frame of entries for the channel, of about `octets` at most; None when there is nothing to send, or the

@@ -57,6 +57,11 @@ class Outgoing:
         """0 when the peer has everything it may have."""
         return len(self._todo) + sum(self.flight.values())
 
+    @property
+    def eager(self) -> bool:
+        """Whether some stream may have something to send. Looks at lengths only, so any thread may ask."""
+        return bool(self._todo) or bool(self._ahead)
+
     def set(self, stream: Stream, tips: Tips) -> None:
         """The peer holds exactly this (of what is held here)."""
         name = str(stream)

@@ -35,6 +35,8 @@ SETTLE_S = 15.0
 """A neighbour that has not linked so long after the start is cut; before that nobody knows."""
 CONTACT_TOLD_US = 300_000_000
 """A link that stands and says nothing new is told again so often: about 60 octets a node."""
+CONTACT_US = 60_000_000
+"""A contact that is newer by so much is written down though nothing else has changed."""
 LINE_MAX = 1_000
 
 
@@ -157,6 +159,9 @@ class LineKeeper:
             if node not in states and not state.known and state.via is None and self._absent()
         }
         changed = [state for node, state in states.items() if _differs(self._states.get(node), state)]
+        if changed:  # one commit a minute for all contacts, not one for each
+            noted = {state.id for state in changed}
+            changed += [one for node, one in states.items() if node not in noted and _newer(self._states[node], one)]
         self._figures.look(self._uplink.peers.values(), states, self._uplink.parent)
         if changed:
             await self._node.log.append(NotePresence(states=changed[:LINE_MAX]), BY)
@@ -167,7 +172,7 @@ class LineKeeper:
         return self._uplink.clock.monotonic() - self._started > SETTLE_S
 
     async def _state(self, peer: Peer, now: int) -> Presence:
-        waiting, lag = await self._uplink.think(lambda: self._lag(peer))
+        waiting, lag = await self._uplink.think(lambda: self._lag(peer)) if peer.link.waiting() else (0, 0)
         if not waiting:
             peer.caught_up_at = now
         return Presence(
@@ -277,7 +282,9 @@ class Figures:
 
     def look(self, peers: Iterable[Peer], states: dict[str, Presence], parent: str | None) -> None:
         for peer in peers:
-            state = states[peer.node]
+            state = states.get(peer.node)
+            if state is None:  # came while the others were looked at
+                continue
             self.linked.labels(peer.node).set(peer.linked)
             self.lag.labels(peer.node).set(state.lag_entries)
             self.lag_s.labels(peer.node).set(state.lag_s)
@@ -300,8 +307,13 @@ def _differs(before: Presence | None, after: Presence) -> bool:
         or (before.rtt_us is None) != (after.rtt_us is None)
         or before.skewed != after.skewed
         or abs(after.lag_s - before.lag_s) > 30
-        or after.contact_at - before.contact_at > 60_000_000
+        or after.contact_at - before.contact_at > CONTACT_US
     )
+
+
+def _newer(before: Presence, after: Presence) -> bool:
+    """Whether a contact is so much newer that it may go along with what is written down anyway."""
+    return after.contact_at - before.contact_at > CONTACT_US // 4
 
 
 def _news(before: Presence | None, after: Presence) -> bool:

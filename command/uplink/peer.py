@@ -69,7 +69,7 @@ class House(Protocol):
     async def rolled(self, stream: Stream) -> None: ...
 
     def changed(self, peer: "Peer") -> None:
-        """Linked, caught up, contact, held: look at the peer's attributes."""
+        """Linked, caught up or refused: look at the peer's attributes."""
         ...
 
     def heard(self, peer: "Peer", command: Command) -> None:
@@ -224,6 +224,9 @@ class Peer:
                 if link.dropped:
                     await channel.close(GOODBYE, link.dropped)
                     return
+                if not link.eager:  # an idle link costs no look at the log
+                    await wake.wait()
+                    continue
                 octets = channel.frame_octets
                 frame = await self._house.think(lambda: link.pull(name, self._house.clock.now(), octets))  # noqa: B023
                 if frame is not None:
@@ -271,7 +274,6 @@ class Peer:
                 case Contact(rtt, skew):
                     self._signs = 0
                     self.rtt_us, self.skew_us, self.contact_at = rtt, skew, self._house.clock.now()
-                    self._house.changed(self)
                 case HeldBy() | Told() | WantBlob() | GotBlob():
                     self._signs = 0
                     self._house.heard(self, command)

@@ -233,7 +233,7 @@ class Uplink:
         while True:
             await asyncio.sleep(TICK_S)
             for peer in list(self.peers.values()):
-                if peer.channels:
+                if peer.channels and not peer.link.quiet(self.clock.now()):
                     await peer.tell(lambda link: link.tick(self.clock.now()))
             await self.courier.look(list(self.peers.values()))
 

@@ -63,7 +63,10 @@ class Destination:
     `generation` is the ICE generation whose check opened it last, `checked_at_s` when that was.
     """
 
-    __slots__ = ("address", "ancillary", "checked_at_s", "choked", "generation", "line", "whole_until_s")
+    __slots__ = (
+        *("address", "ancillary", "checked_at_s", "choked", "generation", "line", "whole_until_s"),
+        *("_segmented", "_segmented_from", "_segment_bytes"),
+    )
 
     def __init__(self, line: Line, address: Address, ancillary: Ancillary | None = None) -> None:
         self.line = line
@@ -73,6 +76,16 @@ class Destination:
         self.choked = False
         self.generation = 0
         self.checked_at_s = 0.0
+        self._segmented: Ancillary = []
+        self._segmented_from: Ancillary | None = None
+        self._segment_bytes = 0
+
+    def segmented(self, segment_bytes: int) -> Ancillary:
+        """The control messages of a burst; the bursts of a stream mostly have one size, so the last are kept."""
+        if segment_bytes != self._segment_bytes or self._segmented_from is not self.ancillary:
+            self._segment_bytes, self._segmented_from = segment_bytes, self.ancillary
+            self._segmented = [*self.ancillary, (SOL_UDP, UDP_SEGMENT, SEGMENT.pack(segment_bytes))]
+        return self._segmented
 
     def resumes(self, key: bool) -> bool:
         """Whether a choked destination takes video again: from a key frame on, once what waited has left."""
@@ -105,16 +118,20 @@ class Datagrams:
         self._counters = counters
         self._dropped = dropped
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        self._sendmsg = self._socket.sendmsg
 
     def bind(self, bind: str, number: int) -> int:
-        """Bind to `number` (0: any) of address `bind` and give the number; raises OSError."""
+        """Bind to `number` (0: any) of address `bind` and give the number; raises OSError.
+
+        Bound to one address, answers can only leave from it: then the kernel needn't tell which one was asked.
+        """
         sock = self._socket
         sock.setblocking(False)
         if self.family is socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, bind == "::")
         else:
-            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, bind == "0.0.0.0")  # noqa: S104
         for forced, plain in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
             try:
                 sock.setsockopt(socket.SOL_SOCKET, forced, SOCKET_BUFFER_BYTES)
@@ -169,7 +186,7 @@ class Datagrams:
             self._enqueue(bytes(data), destination.ancillary, destination.address)
             return
         try:
-            self._socket.sendmsg((data,), destination.ancillary, 0, destination.address)
+            self._sendmsg((data,), destination.ancillary, 0, destination.address)
         except BlockingIOError:
             self._enqueue(bytes(data), destination.ancillary, destination.address)
         except OSError as error:  # unreachable, vanished interface: as good as lost on the way
@@ -183,12 +200,12 @@ class Datagrams:
         if not self.gso or destination.whole_until_s:
             self._send_each(data, segment_bytes, destination)
             return
-        ancillary = [*destination.ancillary, (SOL_UDP, UDP_SEGMENT, SEGMENT.pack(segment_bytes))]
+        ancillary = destination.segmented(segment_bytes)
         if self.queue:
             self._enqueue(bytes(data), ancillary, destination.address)
             return
         try:
-            self._socket.sendmsg((data,), ancillary, 0, destination.address)
+            self._sendmsg((data,), ancillary, 0, destination.address)
         except BlockingIOError:
             self._enqueue(bytes(data), ancillary, destination.address)
         except OSError as error:

@@ -92,36 +92,60 @@ class Downlink:
     def feedback(self, report: Report, now_s: float) -> None:
         """Judge the bursts that `report` is about."""
         self.heard = True
-        records = self._records
         base = extend(report.base, self._next)
         if base >= self._next:
             base -= 0x10000
         arrivals = report.arrivals
         end = base + len(arrivals)
-        complete = None not in arrivals
-        probe, burst = self._probe, self.estimate.burst
-        while records:
-            record = records[0]
-            first, count, octets, sent_s = record
-            if first >= end:
-                break
-            last = first + count
-            if last <= base:  # no report was ever about it
-                records.popleft()
-            elif complete and base <= first and last <= end and probe is None:
-                records.popleft()
-                burst(sent_s, (arrivals[last - 1 - base] or 0) * TICK_S, octets, count, 0)
-            else:
-                records.popleft()
-                until = min(last, end)
-                self._judge(record, arrivals[max(0, first - base) : until - base], until - first)
-                if until < last:
-                    rest = octets * (last - until) // count
-                    records.appendleft((until, last - until, rest, sent_s))
-                    break
+        if None in arrivals or self._probe is not None:
+            self._partly(base, end, arrivals)
+        else:
+            self._wholly(base, end, arrivals)
         if self._probe is not None and end > self._probe.last:
             self._end_probe(now_s)
         self.estimate.settle(now_s, self.rtt_s)
+
+    def _wholly(self, base: int, end: int, arrivals: Sequence[int | None]) -> None:
+        """Everything arrived, as nearly always: all bursts that lie in the report, in one go."""
+        records, pop = self._records, self._records.popleft
+        told: list[tuple[float, float, int, int]] = []
+        while records:
+            first, count, octets, sent_s = records[0]
+            last = first + count
+            if first < base or last > end:
+                if first >= end:
+                    break
+                if last > base:  # only a part of it is in the report
+                    self.estimate.bursts(told)
+                    told = []
+                    if not self._part(base, end, arrivals):
+                        break
+                    continue
+                pop()  # no report was ever about it
+                continue
+            pop()
+            told.append((sent_s, (arrivals[last - 1 - base] or 0) * TICK_S, octets, count))
+        self.estimate.bursts(told)
+
+    def _partly(self, base: int, end: int, arrivals: Sequence[int | None]) -> None:
+        """Burst by burst: something was lost, or a probe is out."""
+        records = self._records
+        while records and records[0][0] < end:
+            if records[0][0] + records[0][1] <= base:
+                records.popleft()
+            elif not self._part(base, end, arrivals):
+                break
+
+    def _part(self, base: int, end: int, arrivals: Sequence[int | None]) -> bool:
+        """Judge of the oldest burst what lies before `end`; False if the next report will say more about it."""
+        first, count, octets, sent_s = record = self._records.popleft()
+        last = first + count
+        until = min(last, end)
+        self._judge(record, arrivals[max(0, first - base) : until - base], until - first)
+        if until == last:
+            return True
+        self._records.appendleft((until, last - until, octets * (last - until) // count, sent_s))
+        return False
 
     def _judge(self, record: Record, arrivals: Sequence[int | None], count: int) -> None:
         """The first `count` packets of a record that wasn't received as a whole, or while a probe is out."""

@@ -46,11 +46,12 @@ def send(
         laid_out = by_tag.get(protector.tag_bytes)
         if laid_out is None:
             laid_out = by_tag[protector.tag_bytes] = _lay_out(groups, items, protector.tag_bytes)
+        shared, downlink = output.shared, output.downlink
         for burst in laid_out:
-            if output.shared:
+            if shared:
                 data = protector.burst(burst)
             else:
-                downlink, stretch = output.downlink, output.splice.now
+                stretch = output.splice.now
                 assert stretch is not None
                 number = -1 if downlink is None else downlink.sent(burst.count, burst.size, now())
                 data = protector.patched(burst, payload_type or output.payload_type, output.out.ssrc, stretch, number)

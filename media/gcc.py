@@ -149,10 +149,40 @@ class Estimate:
         if group is not None and (sent_s - group[0] < GROUP_S or sent_s < group[1]):
             group[1], group[2] = max(group[1], sent_s), max(group[2], arrived_s)
             return
-        former = self._former
+        self._end_group(group)
+        self._group = [sent_s, sent_s, arrived_s]
+
+    def bursts(self, told: list[tuple[float, float, int, int]]) -> None:
+        """As `burst()` for each (sent, arrived, octets, packets) of `told`, all of which arrived whole."""
+        group, acked = self._group, self._acked
+        packets = octets_in_all = run = 0
+        arrived_s = 0.0
+        for sent_s, next_arrived_s, octets, count in told:
+            packets += count
+            octets_in_all += octets
+            if group is not None and (sent_s - group[0] < GROUP_S or sent_s < group[1]):
+                run += octets
+                arrived_s = next_arrived_s
+                if sent_s > group[1]:
+                    group[1] = sent_s
+                if arrived_s > group[2]:
+                    group[2] = arrived_s
+                continue
+            if run:
+                acked.append((arrived_s, run))
+            run, arrived_s = octets, next_arrived_s
+            self._end_group(group)
+            group = self._group = [sent_s, sent_s, arrived_s]
+        if run:
+            acked.append((arrived_s, run))
+        self._loss_packets[0] += packets
+        self._acked_bytes += octets_in_all
+
+    def _end_group(self, group: list[float] | None) -> None:
+        """What followed was sent later: hold this group against the one before."""
+        former, self._former = self._former, group
         if group is not None and former is not None:
             self.trend.add((group[2] - former[2]) * 1000, (group[1] - former[1]) * 1000, group[2] * 1000)
-        self._former, self._group = group, [sent_s, sent_s, arrived_s]
 
     def settle(self, now_s: float, rtt_s: float) -> None:
         """A feedback packet is read to its end: move the rate."""
@@ -164,11 +194,15 @@ class Estimate:
         acked = self._acked
         if len(acked) < 2:
             return
-        while len(acked) > 2 and acked[-1][0] - acked[0][0] > ACKED_WINDOW_S:
-            self._acked_bytes -= acked.popleft()[1]
-        span_s = acked[-1][0] - acked[0][0]
+        newest_s = acked[-1][0]
+        oldest_s, octets = acked[0]
+        while newest_s - oldest_s > ACKED_WINDOW_S and len(acked) > 2:
+            self._acked_bytes -= octets
+            acked.popleft()
+            oldest_s, octets = acked[0]
+        span_s = newest_s - oldest_s
         if span_s > ACKED_WINDOW_S / 4:
-            self.acked_bps = (self._acked_bytes - acked[0][1]) * 8 / span_s
+            self.acked_bps = (self._acked_bytes - octets) * 8 / span_s
 
     # -- the rates --
 

@@ -8,6 +8,7 @@ Sources: RFC 3711, RFC 7714 (GCM).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from pylibsrtp import Error, Policy, Session
 from pylibsrtp._binding import ffi, lib
 
 from media import vp8
+from media.forward import BURST_PACKETS_MAX
 from media.rtp import TRANSPORT_AT, VIDEO_HEADER_BYTES
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from media.track import Item
 
 PLAIN_BYTES_MAX = 1500
+PROTECTED_BYTES_MAX = 2048  # what a datagram of ours may have
 TRAILER_BYTES_MAX = 160
 BURST_BUFFER_BYTES = 65_536
 REPLAY_WINDOW = 1024
@@ -32,16 +35,21 @@ TAG_BYTES = {
     Policy.SRTP_PROFILE_AES128_CM_SHA1_80: 10,
 }
 
-# One call per packet is what patching costs: the first writes the header, the second also the transport-wide number behind
-# it, the third VP8 ids of 15 bits as well; what lies between is written as it was.
+# One call per packet is what patching costs: the first writes the header, the second VP8 ids of 15 bits as well; what lies
+# between (extensions, the descriptor's flags) is written as it was.
 _patch_head = Struct("!BHII").pack_into
-_patch_numbers = Struct("!BHII9sH").pack_into
-_patch_all = Struct("!BHII9sH3sHB").pack_into
+_patch_all = Struct("!BHII14sHB").pack_into
 
 _buffer = ffi.new("char[]", BURST_BUFFER_BYTES + TRAILER_BYTES_MAX)
 _view = memoryview(ffi.buffer(_buffer))
 _length = ffi.new("int *")
 _protect = lib.srtp_protect
+_unprotect = lib.srtp_unprotect
+_unprotect_rtcp = lib.srtp_unprotect_rtcp
+
+# The two bytes of the numbers 0 to 65,535 and on from 0: consecutive numbers of a burst are one slice of each.
+_HIGH = bytes((number >> 8) & 0xFF for number in range(0x10000 + BURST_PACKETS_MAX))
+_LOW = bytes(number & 0xFF for number in range(0x10000 + BURST_PACKETS_MAX))
 
 
 class Refused(Exception):
@@ -60,22 +68,26 @@ class Unprotector:
 
     def __init__(self, key: bytes, profile: int) -> None:
         self._session = _session(key, profile, Policy.SSRC_ANY_INBOUND)
+        self._handle = self._session._srtp[0]
 
     def rtp(self, data: bytes) -> bytes:
         """Plaintext of an SRTP packet; raises `Refused` (forged, replayed, too long)."""
-        try:
-            plain: bytes = self._session.unprotect(data)
-        except (Error, ValueError) as error:
-            raise Refused(str(error)) from None
-        return plain
+        return self._plain(_unprotect, data)
 
     def rtcp(self, data: bytes) -> bytes:
         """Plaintext of an SRTCP packet; raises `Refused`."""
-        try:
-            plain: bytes = self._session.unprotect_rtcp(data)
-        except (Error, ValueError) as error:
-            raise Refused(str(error)) from None
-        return plain
+        return self._plain(_unprotect_rtcp, data)
+
+    def _plain(self, unprotect: Callable[[Any, Any, Any], int], data: bytes) -> bytes:
+        size = len(data)
+        if size > PROTECTED_BYTES_MAX:
+            raise Refused("packet is too long")
+        _view[:size] = data
+        _length[0] = size
+        status = unprotect(self._handle, _buffer, _length)
+        if status:
+            raise Refused(f"libsrtp status {status}")
+        return bytes(_view[: _length[0]])
 
     def forget(self, ssrc: int) -> None:
         """Drop the state of a source that is gone."""
@@ -134,38 +146,29 @@ class Protector:
         self, burst: Burst, payload_type: int, ssrc: int, stretch: Stretch, transport: int
     ) -> memoryview | None:
         """As `burst()`, with the numbers of one subscriber: its stretch, and from `transport` on (unless -1) its
-        transport-wide numbers (video only)."""
-        handle, length, view = self._handle, _length, _view
-        view[: burst.size] = burst.template
-        _, _, by_number, by_time, by_picture, by_tl0 = stretch
-        if transport < 0:
-            for at, marker, number, timestamp, *_ in burst.rows:
-                number, timestamp = (number + by_number) & 0xFFFF, (timestamp + by_time) & 0xFFFFFFFF
-                _patch_head(view, at, marker | payload_type, number, timestamp, ssrc)
-        elif burst.all_wide and (by_picture or by_tl0):
-            for at, marker, number, timestamp, middle, descriptor, picture, tl0 in burst.rows:
-                _patch_all(
-                    view,
-                    at,
-                    marker | payload_type,
-                    (number + by_number) & 0xFFFF,
-                    (timestamp + by_time) & 0xFFFFFFFF,
-                    ssrc,
-                    middle,
-                    transport & 0xFFFF,
-                    descriptor,
-                    0x8000 | (picture + by_picture) & 0x7FFF,
-                    (tl0 + by_tl0) & 0xFF,
-                )
-                transport += 1
-            by_picture = by_tl0 = 0
+        transport-wide numbers (video only).
+
+        Most subscribers of a layer came to it at the same key frame, so all but the transport-wide numbers is equal: from
+        the third of them on, what the second got is copied.
+        """
+        view, size = _view, burst.size
+        what = (*stretch[2:], payload_type, ssrc)
+        ready = burst.ready.get(what)
+        if ready is not None:
+            view[:size] = ready
         else:
-            for at, marker, number, timestamp, middle, *_ in burst.rows:
-                number, timestamp = (number + by_number) & 0xFFFF, (timestamp + by_time) & 0xFFFFFFFF
-                _patch_numbers(view, at, marker | payload_type, number, timestamp, ssrc, middle, transport & 0xFFFF)
-                transport += 1
-        if by_picture or by_tl0:
-            burst.patch_ids(by_picture, by_tl0)
+            view[:size] = burst.template
+            _renumber(burst, payload_type, ssrc, stretch)
+            if what in burst.ready:
+                burst.ready[what] = bytes(view[:size])
+            else:
+                burst.ready[what] = None
+        if transport >= 0:
+            transport &= 0xFFFF
+            end = transport + burst.count
+            burst.high[:] = _HIGH[transport:end]
+            burst.low[:] = _LOW[transport:end]
+        handle, length = self._handle, _length
         plain = burst.plain_bytes
         for pointer in burst.middle:
             length[0] = plain
@@ -184,6 +187,31 @@ class Protector:
             return
 
 
+def _renumber(burst: Burst, payload_type: int, ssrc: int, stretch: Stretch) -> None:
+    """Write all of a subscriber's numbers but the transport-wide ones into the burst in the buffer."""
+    view = _view
+    _, _, by_number, by_time, by_picture, by_tl0 = stretch
+    if not burst.all_wide or not (by_picture or by_tl0):
+        for at, marker, number, timestamp, *_ in burst.rows:
+            number, timestamp = (number + by_number) & 0xFFFF, (timestamp + by_time) & 0xFFFFFFFF
+            _patch_head(view, at, marker | payload_type, number, timestamp, ssrc)
+        if by_picture or by_tl0:
+            burst.patch_ids(by_picture, by_tl0)
+        return
+    for at, marker, number, timestamp, between, picture, tl0 in burst.rows:
+        _patch_all(
+            view,
+            at,
+            marker | payload_type,
+            (number + by_number) & 0xFFFF,
+            (timestamp + by_time) & 0xFFFFFFFF,
+            ssrc,
+            between,
+            0x8000 | (picture + by_picture) & 0x7FFF,
+            (tl0 + by_tl0) & 0xFF,
+        )
+
+
 class Burst:
     """Packets laid out as one GSO send: equal sizes but for a shorter last, room for a tag after each.
 
@@ -191,8 +219,8 @@ class Burst:
     """
 
     __slots__ = (
-        *("all_wide", "count", "items", "last", "last_plain_bytes", "middle", "out", "plain_bytes", "rows"),
-        *("segment_bytes", "size", "template"),
+        *("all_wide", "count", "high", "items", "last", "last_plain_bytes", "low", "middle", "out", "plain_bytes"),
+        *("ready", "rows", "segment_bytes", "size", "template"),
     )
 
     def __init__(self, packets: list[bytes], tag_bytes: int, items: list[Item]) -> None:
@@ -210,15 +238,18 @@ class Burst:
         self.last = pointers.pop()
         self.middle = pointers
         self.out = _view[: self.size]
+        end = TRANSPORT_AT + (self.count - 1) * step + 1
+        self.high, self.low = _view[TRANSPORT_AT:end:step], _view[TRANSPORT_AT + 1 : end + 1 : step]
+        # by numbers, payload type and SSRC: None after the first subscriber with them, the burst after the second
+        self.ready: dict[tuple[int, ...], bytes | None] = {}
 
-    def _row(self, at: int, item: Item) -> tuple[int, int, int, int, bytes, bytes, int, int]:
-        """What `Protector.patched` needs of one packet: where, marker, number, timestamp, the bytes between, VP8 ids."""
+    def _row(self, at: int, item: Item) -> tuple[int, int, int, int, bytes, int, int]:
+        """What `_renumber` needs of one packet: where, marker, number, timestamp, the bytes between, VP8 ids."""
         number, plain, _, timestamp, marker, found, _ = item
         if found is None or not found.wide or found.tl0 < 0:
             self.all_wide = False
-            return at, marker, number, timestamp, plain[12:TRANSPORT_AT], b"", 0, 0
-        between = plain[TRANSPORT_AT + 2 : VIDEO_HEADER_BYTES + found.at]
-        return at, marker, number, timestamp, plain[12:TRANSPORT_AT], between, found.value, found.tl0
+            return at, marker, number, timestamp, b"", 0, 0
+        return at, marker, number, timestamp, plain[12 : VIDEO_HEADER_BYTES + found.at], found.value, found.tl0
 
     def patch_ids(self, by_picture: int, by_tl0: int) -> None:
         """Move the VP8 ids of the packets in the buffer."""

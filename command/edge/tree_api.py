@@ -96,6 +96,16 @@ _command = partial(command_route, tag="tree")
 ROUTES: tuple[Route, ...] = (
     Route(
         method="GET",
+        path="/incidents/{id}/nodes",
+        right="incident.read",
+        summary="The nodes that take part in an incident",
+        response=Participants,
+        handler=_participants,
+        tag="tree",
+        errors=(404,),
+    ),
+    Route(
+        method="GET",
         path="/nodes",
         right="registry.read",
         summary="The nodes of the tree",

@@ -7,6 +7,7 @@
             connection = socket.create_connection((wire.address_b, port))
         wire.change(loss=0.2)           # also rate_bps, delay_s; `wire.cut()` and `wire.heal()`
         wire.counts()                   # what each direction carried, lost and dropped
+    Wire(..., trace=path)               # one JSON line for each packet: what it was and what became of it
 
 No netem (kernels without it exist, ours among them): a wire is two TUN devices and a child process between them that holds
 each packet back. One direction of a wire is, in this order: a tail-drop queue of `queue_packets`, a serialiser of
@@ -186,11 +187,12 @@ class Wire:
         queue_packets: int = QUEUE_PACKETS,
         seed: int = 0,
         number: int = 0,
+        trace: Path | None = None,
     ) -> None:
         self.a, self.b = a, b
         self.address_a, self.address_b = f"10.99.{number}.1", f"10.99.{number}.2"
         self.quality = Quality(rate_bps, delay_s, loss, queue_packets)
-        self._seed, self._name = seed, f"wire{number}"
+        self._seed, self._name, self._trace = seed, f"wire{number}", trace
         self._process: subprocess.Popen[str]
 
     def __enter__(self) -> Self:
@@ -200,7 +202,7 @@ class Wire:
         ]
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.wires", *map(str, ends), str(self._seed)],
+                [sys.executable, "-m", "tests.wires", *map(str, ends), str(self._seed), str(self._trace or "")],
                 cwd=Path(__file__).parent.parent,
                 pass_fds=ends,
                 stdin=subprocess.PIPE,
@@ -255,8 +257,8 @@ class _Direction:
     """Packets one way: `due` holds (instant, number, packet), `waiting` the instants at which queued packets will have
     been sent."""
 
-    def __init__(self, source: int, target: int, seed: str) -> None:
-        self.source, self.target = source, target
+    def __init__(self, source: int, target: int, seed: str, trace: "Trace | None") -> None:
+        self.source, self.target, self._trace = source, target, trace
         self._random = random.Random(seed)
         self._free_at = 0.0
         self._waiting: list[float] = []
@@ -266,17 +268,25 @@ class _Direction:
     def take(self, packet: bytes, now: float, quality: Quality) -> None:
         while self._waiting and self._waiting[0] <= now:
             heapq.heappop(self._waiting)
+        queued_s = max(0.0, self._free_at - now)
         if len(self._waiting) >= quality.queue_packets:
             self.dropped += 1
+            self._note(now, "dropped", queued_s, packet)
             return
         self._free_at = max(now, self._free_at) + len(packet) * 8 / quality.rate_bps
         heapq.heappush(self._waiting, self._free_at)
         if self._random.random() < quality.loss:
             self.lost += 1
+            self._note(now, "lost", queued_s, packet)
             return
+        self._note(now, "sent", queued_s, packet)
         self.sent += 1
         self.octets += len(packet)
         heapq.heappush(self.due, (self._free_at + quality.delay_s, self.sent, packet))
+
+    def _note(self, now: float, fate: str, queued_s: float, packet: bytes) -> None:
+        if self._trace is not None:
+            self._trace.note(now, self.source, fate, queued_s, packet)
 
     def deliver(self, now: float) -> None:
         while self.due and self.due[0][0] <= now:
@@ -297,9 +307,33 @@ class _Direction:
                 self.take(packet, now, quality)
 
 
-def _pump(end_a: int, end_b: int, seed: str) -> None:
+class Trace:
+    """What became of each packet, a JSON line each: `at` (this machine's monotonic clock, seconds), `way`, `fate`, `queued_s`
+    (what stood before it), `octets`, and of TCP `ports`, `seq`, `ack`, `data` (octets of payload)."""
+
+    def __init__(self, path: Path, end_a: int) -> None:
+        self._file, self._end_a = path.open("w", buffering=1), end_a
+
+    def note(self, now: float, source: int, fate: str, queued_s: float, packet: bytes) -> None:
+        line: dict[str, Any] = {
+            "at": round(now, 4),
+            "way": "ab" if source == self._end_a else "ba",
+            "fate": fate,
+            "queued_s": round(queued_s, 4),
+            "octets": len(packet),
+        }
+        head = (packet[0] & 15) * 4
+        if packet[9] == socket.IPPROTO_TCP and len(packet) >= head + 20:
+            near, far, seq, ack, offset = struct.unpack_from("!HHIIB", packet, head)
+            data = len(packet) - head - (offset >> 4) * 4
+            line |= {"ports": [near, far], "seq": seq, "ack": ack, "data": data}
+        self._file.write(json.dumps(line) + "\n")
+
+
+def _pump(end_a: int, end_b: int, seed: str, trace: Trace | None) -> None:
     """Carry packets until standard input ends; each line of it is a `Quality` with a `cut`; each is answered."""
-    there, back = _Direction(end_a, end_b, f"{seed}-ab"), _Direction(end_b, end_a, f"{seed}-ba")
+    there = _Direction(end_a, end_b, f"{seed}-ab", trace)
+    back = _Direction(end_b, end_a, f"{seed}-ba", trace)
     directions = {end_a: there, end_b: back}
     quality, cut = Quality(), False
     poll = select.poll()
@@ -409,4 +443,9 @@ def _train(near: socket.socket, far: socket.socket, packets: int, octets: int, r
 
 
 if __name__ == "__main__":
-    _pump(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    _pump(
+        int(sys.argv[1]),
+        int(sys.argv[2]),
+        sys.argv[3],
+        Trace(Path(sys.argv[4]), int(sys.argv[1])) if sys.argv[4] else None,
+    )

@@ -72,7 +72,7 @@ SECOND = 1_000_000
 PING_US = 5 * SECOND
 SILENT_US = 20 * SECOND
 RTT_START_US = 2 * SECOND
-FETCHES_MAX = 4
+FETCHES_MAX = 8
 PROMISED_MAX = 1_000_000
 """Ends of streams that the peer has named and that are not here yet; once there were so many, nothing is complete."""
 PATIENCE_MAX = 32
@@ -125,7 +125,7 @@ class Link:
         self._arriving: dict[int, list[Arrived]] = {}
         self._outgoing = Outgoing(shelf)
         self._incoming = Incoming(shelf)
-        self._fetching: dict[bytes, int] = {}
+        self._fetching: dict[tuple[bytes, int], int] = {}
         self._asked = 0
         self._caught_up = False
         self._patience = 1
@@ -229,7 +229,7 @@ class Link:
         """Ask for a piece of an attachment; the answer is `GotBlob`."""
         if not self._ready(LATER):
             return []
-        self._fetching[hash] = offset
+        self._fetching[hash, offset] = self._fetching.get((hash, offset), 0) + 1
         return [Send(LATER, encode(Fetch(hash=hash, offset=offset)))]
 
     def blob(self, hash: bytes, offset: int, total: int, data: bytes) -> list[Command]:
@@ -366,7 +366,8 @@ class Link:
             case Ping():
                 self._send(at.name, Pong(echo=message.clock, clock=now))
             case Pong():
-                self._pong(message, now)
+                if at.name == NOW:  # on *later* it waited for the pacing
+                    self._pong(message, now)
             case Line() | Locations():
                 self._out.append(Told(message))
             case Fetch():
@@ -488,8 +489,11 @@ class Link:
         self._out.append(WantBlob(message.hash, message.offset, message.length))
 
     def _blob(self, message: Blob) -> None:
-        if self._fetching.pop(message.hash, None) != message.offset:
+        asked, left = (message.hash, message.offset), self._fetching.pop((message.hash, message.offset), 0)
+        if not left:
             raise Corrupt("link.unasked", "A piece of an attachment that was not asked for.")
+        if left > 1:  # asked again when the answer took long
+            self._fetching[asked] = left - 1
         self._out.append(GotBlob(message.hash, message.offset, message.total, message.data))
 
     # -- small things

@@ -1,7 +1,10 @@
 """Pacing: how fast the connection for what can wait may send, so that what is urgent finds the line free.
 
 Pure. It never reads a clock or a socket; `channel` feeds it. Invariant: once the line was measured, what can wait gets
-`SHARE` of it, however much is waiting.
+`SHARE` of it, however much is waiting, and never more than `PIECE_S` of it in one go.
+
+Pieces are set apart here and not left to SO_MAX_PACING_RATE alone: Linux sends up to 64 kB at once on a connection that has
+seen a short round trip within five minutes (tcp_tso_autosize, net/ipv4/tcp_output.c), which is 8 s of a slow radio.
 
 The rate of a line is the slope of what was acknowledged of a short train sent without a limit: the dispersion of packet
 trains, which the round-trip time doesn't touch. Orders over 64 kbit/s and 400 ms each way need 0.6 s beside bulk at 40 %
@@ -21,6 +24,14 @@ FAST_BPS = 100_000_000
 """On a faster line even a whole frame is gone in a millisecond: no limit."""
 QUICK_S = 0.1
 """A train of one frame that took longer was not on a fast line."""
+PIECE_S = 0.15
+"""An urgent frame never finds more than one piece before it, besides what was lost and goes again."""
+PIECE_OCTETS_MIN = 1_000
+PIECE_OCTETS_MAX = 16 * 1024
+TRAIN_OCTETS = 8 * 1024
+"""A frame on a line that was not measured, or has to be again: a second of 64 kbit/s."""
+CLAIM_S = 20.0
+"""A piece that was to be the train and never came is replaced after so long."""
 SLOWEST_BPS = 2_000.0
 """A line that lost nearly the whole train still gets this much, or it would never be measured again."""
 
@@ -53,7 +64,33 @@ class Pace:
     def __init__(self) -> None:
         self.measured_bps: float | None = None
         self.limit_bps: float | None = None
-        self._due_at = 0.0
+        self._due_at = self._claimed_until = 0.0
+
+    def piece_octets(self, now: float) -> int:
+        """How large the next frame should be."""
+        return TRAIN_OCTETS if now >= self._due_at else self.steady_octets
+
+    @property
+    def steady_octets(self) -> int:
+        """The same, between two trains."""
+        if self.measured_bps is None or self.limit_bps is None:
+            return PIECE_OCTETS_MAX
+        return round(min(PIECE_OCTETS_MAX, max(PIECE_OCTETS_MIN, PIECE_S * self.measured_bps / 8)))
+
+    def claim(self, now: float) -> int:
+        """The same for one of several that are asked for at once: only one of them becomes the train."""
+        if now < max(self._due_at, self._claimed_until):
+            return PIECE_OCTETS_MIN if self.measured_bps is None else self.steady_octets
+        self._claimed_until = now + CLAIM_S
+        return TRAIN_OCTETS
+
+    def pause_s(self, octets: int) -> float:
+        """How long nothing more may follow a frame of so many octets."""
+        return 0.0 if self.limit_bps is None else octets * 8 / self.limit_bps
+
+    def doubted(self, now: float) -> None:
+        """A line that was fast took long over a frame: measure it again at once."""
+        self._due_at = now
 
     def due(self, now: float, octets: int) -> bool:
         """Whether a frame of so many octets should go as a train, without a limit, and be measured."""

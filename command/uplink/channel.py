@@ -19,14 +19,26 @@ from aiohttp import WSMsgType, web
 
 from command.base.errors import Rejected, Unavailable
 from command.tree.pacing import Pace, Sample
-from command.tree.wire import FRAME_BYTES_MAX
+from command.tree.wire import BLOB_BYTES_MAX, FRAME_BYTES_MAX
 
 NOTSENT_OCTETS = 16 * 1024
 FAST_FRAME_OCTETS = 96 * 1024
 """About 128 entries: two frames fill the window, so that one is on its way while the other is stored."""
 DRAIN_PAUSE_S = 0.002
 DRAIN_PAUSE_MAX_S = 0.05
+SLOW_DRAIN_S = 0.25
+"""A frame on a fast line that took longer shows that it isn't one any more."""
 SAMPLE_S = 0.005
+NUDGES = 3
+"""As many segments behind a lost one prove it lost at once (RFC 8985 §6.2, RFC 5681 §3.2)."""
+NUDGE_GAP_S = 0.015
+"""Apart, so that the kernel doesn't put them into one segment."""
+NUDGE_RTT_S = 0.2
+"""On a quicker line the kernel's own timers are quick enough."""
+NUDGE_AGAIN = 1.25
+"""Times the round trip: what is not acknowledged by then was lost, or its acknowledgement."""
+NUDGE_ROUNDS_MAX = 8
+"""Without anything acknowledged meanwhile: then the line is gone, and a redial has to help."""
 TRAIN_S = 20.0
 """A train that has not arrived by then is given up as lost."""
 STUCK_S = 60.0
@@ -44,9 +56,11 @@ AnySocket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 
 
 class TcpInfo(NamedTuple):
-    """What tcp(7) TCP_INFO says: segment size, smoothed round trip, delivery rate, segments that arrived."""
+    """What tcp(7) TCP_INFO says: segment size, segments not acknowledged, smoothed round trip, delivery rate, segments that
+    arrived."""
 
     mss: int
+    unacked: int
     rtt_s: float
     delivery_bps: float
     delivered: int
@@ -61,8 +75,9 @@ def tcp_info(sock: socket.socket) -> TcpInfo | None:
     if len(found) < 196:
         return None
     mss, rtt_us = struct.unpack_from("I", found, 16)[0], struct.unpack_from("I", found, 68)[0]
+    unacked = struct.unpack_from("I", found, 24)[0]
     rate, delivered = struct.unpack_from("Q", found, 160)[0], struct.unpack_from("I", found, 192)[0]
-    return TcpInfo(mss=mss, rtt_s=rtt_us / 1e6, delivery_bps=rate * 8.0, delivered=delivered)
+    return TcpInfo(mss=mss, unacked=unacked, rtt_s=rtt_us / 1e6, delivery_bps=rate * 8.0, delivered=delivered)
 
 
 class Channel:
@@ -74,6 +89,8 @@ class Channel:
         self.pace = Pace() if paced else None
         self._raw: socket.socket | None = socket_.get_extra_info("socket")
         self.sent = self.received = 0
+        self._sent_at = 0.0
+        self._delivered = self._rounds = 0
         if self._raw is not None:
             with contextlib.suppress(OSError):  # a Unix socket has neither
                 self._raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -88,8 +105,14 @@ class Channel:
     @property
     def frame_octets(self) -> int | None:
         """How large a frame of entries may be; None for the channel's own size. On a fast line larger ones cost nobody."""
-        fast = self.pace is not None and self.pace.measured_bps is not None and self.pace.limit_bps is None
-        return FAST_FRAME_OCTETS if fast else None
+        if self.pace is None:
+            return None
+        fast = self.pace.measured_bps is not None and self.pace.limit_bps is None
+        return FAST_FRAME_OCTETS if fast else self.pace.piece_octets(time.monotonic())
+
+    def piece_octets(self) -> int:
+        """How large the next piece of an attachment may be."""
+        return BLOB_BYTES_MAX if self.pace is None else min(BLOB_BYTES_MAX, self.pace.claim(time.monotonic()))
 
     async def send(self, frame: bytes) -> None:
         """Send one binary frame; returns once the kernel has taken it, so that the next is chosen as late as possible.
@@ -100,11 +123,56 @@ class Channel:
             if self.pace is not None and self.pace.due(time.monotonic(), len(frame)):
                 await self._train(frame)
             else:
+                began = time.monotonic()
                 await self._socket.send_bytes(frame)
                 await self._drained()
+                if self.pace is not None:
+                    await self._paced(self.pace, len(frame), time.monotonic() - began)
         except (ConnectionError, RuntimeError, aiohttp.ClientError) as error:
             raise Unavailable("link.lost", f"The connection is gone: {error}") from None
         self.sent += len(frame)
+        self._sent_at = time.monotonic()
+
+    async def _paced(self, pace: Pace, octets: int, took_s: float) -> None:
+        """Leave the line free until this frame has had its share of it."""
+        if pace.limit_bps is None and took_s > SLOW_DRAIN_S:
+            pace.doubted(time.monotonic())
+        elif (pause := pace.pause_s(octets)) > 0:
+            await asyncio.sleep(pause)
+
+    async def nudge(self) -> None:
+        """Follow what was sent with a few tiny frames, where the round trip is long: if it was lost, they show it to the
+        kernel at both ends, which repairs it a round trip later instead of after a timeout.
+
+        RFC 6455 §5.5.3: "A Pong frame MAY be sent unsolicited. [...] A response to an unsolicited Pong frame is not
+        expected." Raises `Unavailable` when the connection is gone.
+        """
+        found = self.info
+        if found is None or found.rtt_s < NUDGE_RTT_S:
+            return
+        try:
+            for _ in range(NUDGES):
+                await asyncio.sleep(NUDGE_GAP_S)
+                await self._socket.pong()
+        except (ConnectionError, RuntimeError, aiohttp.ClientError) as error:
+            raise Unavailable("link.lost", f"The connection is gone: {error}") from None
+        self._sent_at = time.monotonic()
+
+    async def settle(self, wake: asyncio.Event) -> None:
+        """Wait for `wake`; meanwhile nudge as long as something isn't acknowledged that should be. Raises as `nudge`."""
+        while (found := self.info) is not None and found.unacked and found.rtt_s >= NUDGE_RTT_S:
+            if found.delivered != self._delivered:
+                self._delivered, self._rounds = found.delivered, 0
+            if self._rounds >= NUDGE_ROUNDS_MAX:
+                break
+            try:
+                async with asyncio.timeout(self._sent_at + NUDGE_AGAIN * found.rtt_s - time.monotonic()):
+                    await wake.wait()
+                return
+            except TimeoutError:
+                self._rounds += 1
+                await self.nudge()
+        await wake.wait()
 
     async def frames(self) -> AsyncIterator[bytes]:
         """Binary frames until the connection ends. Raises `Rejected` for anything else."""

@@ -23,7 +23,7 @@ from command.tree.outcome import GotBlob, WantBlob
 from command.tree.wire import LATER
 from command.uplink.peer import Peer
 
-AT_ONCE = 2
+AT_ONCE = 4
 """Files from one neighbour at the same time; half of what a link allows."""
 PIECE_S = 120.0
 """A piece that has not come by then is asked for again."""
@@ -108,28 +108,37 @@ class Courier:
     async def got(self, peer: Peer, piece: GotBlob) -> None:
         """Write a piece down, and ask for the next."""
         name = piece.hash.hex()
-        self._active.pop((peer.node, name), None)
         if name not in self._wanted:
+            self._active.pop((peer.node, name), None)
             return
+        self._active[peer.node, name] = self._clock.monotonic() + PIECE_S  # while it is being written down, too
+        if not await self._take(peer, name, piece):
+            self._active.pop((peer.node, name), None)
+
+    async def _take(self, peer: Peer, name: str, piece: GotBlob) -> bool:
+        """Whether more was asked for."""
         if piece.total == 0 or piece.offset >= piece.total or not piece.data:
             self._absent[peer.node, name] = self._clock.monotonic() + ABSENT_S
-            return
+            return False
         if piece.total > self._octets_max:
             journal.warning("attachment.too_large", hash=name, octets=piece.total)
             await self._forget(name)
-            return
+            return False
         if await asyncio.to_thread(self._write, name, piece) < piece.total:
             await self._ask(peer, name)
-            return
+            return True
         if await asyncio.to_thread(self._finish, name):
             self._wanted.pop(name, None)
         else:
             journal.warning("attachment.wrong", hash=name, peer=peer.node)
             self._absent[peer.node, name] = self._clock.monotonic() + ABSENT_S
+        return False
 
     async def asked(self, peer: Peer, question: WantBlob) -> None:
         """Answer with a piece; with a total of 0 when the file is not here."""
         path = self._folder / question.hash.hex()
+        channel = peer.channels.get(LATER)
+        octets = question.length if channel is None else min(question.length, channel.piece_octets())
 
         def piece() -> tuple[int, bytes]:
             if not path.is_file():
@@ -137,7 +146,7 @@ class Courier:
             with path.open("rb") as file:
                 total = os.fstat(file.fileno()).st_size
                 file.seek(min(question.offset, total))
-                return total, file.read(question.length)
+                return total, file.read(octets)
 
         total, data = await asyncio.to_thread(piece)
         await peer.tell(lambda link: link.blob(question.hash, question.offset, total, data))

@@ -214,27 +214,36 @@ class Peer:
 
     async def _send(self, link: Link, name: str, channel: Channel) -> None:
         """Answers first, then what the log has for the peer, chosen at the last moment."""
-        controls, wake = self._controls[name], self._wake[name]
+        controls, wake, followed = self._controls[name], self._wake[name], True
         try:
             while True:
                 wake.clear()
                 if controls:
                     await channel.send(controls.popleft())
+                    followed = False
                     continue
                 if link.dropped:
                     await channel.close(GOODBYE, link.dropped)
                     return
-                if not link.eager:  # an idle link costs no look at the log
-                    await wake.wait()
-                    continue
-                octets = channel.frame_octets
-                frame = await self._house.think(lambda: link.pull(name, self._house.clock.now(), octets))  # noqa: B023
+                frame = await self._next(link, name, channel)
                 if frame is not None:
                     await channel.send(frame)
+                if name == LATER:
+                    if frame is None:
+                        await wake.wait()
+                elif frame is not None or not followed:
+                    await channel.nudge()
+                    followed = True
                 else:
-                    await wake.wait()
+                    await channel.settle(wake)
         except Unavailable:
             channel.abort()
+
+    async def _next(self, link: Link, name: str, channel: Channel) -> bytes | None:
+        if not link.eager:  # an idle link costs no look at the log
+            return None
+        octets = channel.frame_octets
+        return await self._house.think(lambda: link.pull(name, self._house.clock.now(), octets))
 
     # -- what the node tells the link
 

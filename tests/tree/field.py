@@ -6,6 +6,7 @@ async with field(folder, "county", "vehicle") as f:
 """
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -78,13 +79,20 @@ class Field:
             await until(up)
 
 
+def _trace(folder: Path, number: int) -> Path | None:
+    """Where a wire writes its packets down: nowhere, unless TREE_TRACE is set."""
+    return folder / f"wire{number}.jsonl" if os.environ.get("TREE_TRACE") else None
+
+
 @asynccontextmanager
 async def field(folder: Path, *names: str, **settings: str) -> AsyncIterator[Field]:
     """The servers of a line, running and linked over perfect wires."""
     with ExitStack() as stack:
         spaces = {name: stack.enter_context(Space()) for name in names}
         wires = [
-            stack.enter_context(Wire(spaces[above], spaces[below], number=number, seed=SEED + number))
+            stack.enter_context(
+                Wire(spaces[above], spaces[below], number=number, seed=SEED + number, trace=_trace(folder, number))
+            )
             for number, (above, below) in enumerate(pairwise(names))
         ]
         laid = await lay_out(folder, *names)

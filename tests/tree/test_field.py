@@ -177,6 +177,8 @@ async def _orders(
                 changed.clear()
                 await asyncio.wait_for(changed.wait(), 120)
             found.append(arrived[key] - began)
+            if os.environ.get("TREE_TRACE"):
+                print(f"order {began:.3f} {arrived[key]:.3f}", flush=True)
             await asyncio.sleep(0.2 + 0.013 * (number % 17))
     finally:
         listening.cancel()

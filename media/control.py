@@ -141,6 +141,10 @@ class Stats(Request, tag="stats", frozen=True):
     pass
 
 
+class Ping(Request, tag="ping", frozen=True):
+    """Answered as soon as the worker's loop comes to it."""
+
+
 class Stop(Request, tag="stop", frozen=True):
     pass
 
@@ -162,6 +166,7 @@ AnyRequest = (
     | RestartIce
     | Close
     | Stats
+    | Ping
     | Stop
 )
 

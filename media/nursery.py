@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import sys
 from collections import deque
@@ -76,10 +77,16 @@ class Nursery:
         return await self.ended(pid)
 
     def kill(self, pid: int) -> None:
-        """SIGKILL for a worker; nothing if it has ended."""
+        """SIGKILL for a worker; nothing if it has ended.
+
+        Without a zygote the caller must know that it lives (its control channel is open): then the pid is still its own.
+        """
         if self._channel is not None:
             with contextlib.suppress(OSError):
                 self._channel.send(json.dumps({"kill": pid}).encode())
+                return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
     async def stop(self) -> None:
         """End the zygote; the caller has ended the workers. Idempotent."""

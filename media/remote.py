@@ -1,7 +1,7 @@
 """The command process's end of a media worker: has it started, talks to it, has it started again when it dies.
 
 Never touches media packets and never imports aiortc. Invariant: while a `MediaWorker` is started, either a worker runs
-that has heard of every open room and member, or one is being started.
+that has heard of every open room and member and answers, or one is being started.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from media.nursery import Nursery
 REQUEST_TIMEOUT_S = 5.0
 START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 3.0
+BEAT_S = 0.5
+BEATS_MISSED_MAX = 6  # then the worker is hung, not busy: overload shows itself at 30 ms (`media/overload.py`)
 RESTART_DELAYS_S = (0.0, 0.5, 1.0, 2.0)
 STEADY_S = 30.0  # a worker that ran this long starts the delays anew
 WAITING_MAX = 1000
@@ -78,6 +80,7 @@ class MediaWorker:
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._count = 0
         self._task: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._stopping = False
 
@@ -95,10 +98,13 @@ class MediaWorker:
             await self._nursery.stop()
             raise
         self._task = spawn("media worker", self._supervise())
+        self._watching = spawn("media heartbeat", self._watch())
 
     async def stop(self) -> None:
         """Let the worker say goodbye, then end it. Idempotent."""
         self._stopping = True
+        if self._watching is not None:
+            self._watching.cancel()
         if self._pid is not None:
             with contextlib.suppress(FenghuoError):
                 await self._request(control.Stop(), timeout_s=STOP_TIMEOUT_S)
@@ -321,6 +327,27 @@ class MediaWorker:
                 await self._launch()
                 continue
             await self._hang_up()
+
+    async def _watch(self) -> None:
+        """End a worker that has been silent for `BEATS_MISSED_MAX` beats; its channel ends with it, `_supervise` does the rest.
+
+        Beats of this loop are counted, not seconds: a stall of our own process must not be taken for one of the worker.
+        """
+        missed = 0
+        asked: asyncio.Task[None] | None = None
+        while not self._stopping:
+            await asyncio.sleep(BEAT_S)
+            if asked is None or asked.done() or not self._ready.is_set():
+                missed = 0
+                asked = spawn("media beat", self._beat()) if self._ready.is_set() else None
+                continue
+            missed += 1
+            if missed == BEATS_MISSED_MAX and self._pid is not None:
+                self._nursery.kill(self._pid)
+
+    async def _beat(self) -> None:
+        with contextlib.suppress(FenghuoError):  # it ended meanwhile
+            await self._exchange(control.Ping(), START_TIMEOUT_S)
 
     async def _hang_up(self) -> None:
         if self._reading is not None:

@@ -105,6 +105,8 @@ class Worker:
                 return self._start(request)
             case control.Stats():
                 return self._stats()
+            case control.Ping():
+                return {}
             case control.Stop():
                 self._stopping.set()
                 self._reader.feed_eof()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from command.base.errors import Conflict, Denied, Missing, Rejected, Unavailable
-from media import control
+from media import control, remote
 from media.remote import MediaWorker
 from tests.media.stage import ROOM, Client, stage
 from tests.services import ROOT as CHECKOUT
@@ -172,6 +172,44 @@ async def test_a_killed_worker_is_back_within_three_seconds_with_its_rooms_and_m
         await b.until(video=5)
         for client in (a, again, b):
             await client.close()
+
+
+@pytest.mark.slow  # the heartbeat takes its three seconds
+async def test_a_hung_worker_is_found_by_its_heartbeat_and_replaced_with_its_rooms() -> None:
+    async with stage(addresses=ONE_ADDRESS) as scene:
+        await join(scene, "a", "b")
+        a = Client(scene, "a")
+        await a.publish()
+        pid, port = scene.worker.pid, scene.worker.port
+        assert pid is not None
+        began = time.monotonic()
+        os.kill(pid, signal.SIGSTOP)
+        lost = await scene.until(lambda e: isinstance(e, control.WorkerLost))
+        found_s = time.monotonic() - began
+        assert isinstance(lost, control.WorkerLost)
+        assert lost.code == -signal.SIGKILL
+        assert remote.BEAT_S * remote.BEATS_MISSED_MAX <= found_s < remote.BEAT_S * (remote.BEATS_MISSED_MAX + 1) + 3
+        ready = await scene.until(lambda e: isinstance(e, control.WorkerReady) and e.pid != pid)
+        assert isinstance(ready, control.WorkerReady)
+        assert ready.port == port
+        assert time.monotonic() - began - found_s < 3
+        again, b = Client(scene, "a"), Client(scene, "b")
+        await again.publish()
+        await b.subscribe()
+        await b.until(video=5)
+        for client in (a, again, b):
+            await client.close()
+
+
+@pytest.mark.slow
+async def test_a_stall_of_the_command_process_kills_no_worker() -> None:
+    async with stage(addresses=ONE_ADDRESS) as scene:
+        pid = scene.worker.pid
+        time.sleep(remote.BEAT_S * (remote.BEATS_MISSED_MAX + 2))
+        for _ in range(3):
+            await asyncio.sleep(remote.BEAT_S)
+        assert (await scene.worker.stats())["rooms"] == 1
+        assert scene.worker.pid == pid
 
 
 async def test_requests_during_a_restart_wait_or_say_so() -> None:

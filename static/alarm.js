@@ -8,6 +8,7 @@ import { eachSecond } from "./clock.js";
 import { post } from "./api.js";
 import { onLanguage, t } from "./i18n.js";
 import { live } from "./live.js";
+import { owned } from "./parts/nodes.js";
 import { may } from "./session.js";
 
 export const SILENCE_S = 120;
@@ -29,6 +30,9 @@ export const open = () =>
     .rows("alarm")
     .filter((alarm) => alarm.acknowledged_at === null)
     .sort((a, b) => b.raised_at - a.raised_at);
+
+/** Whether it is this node's to acknowledge: an incident's owner does. @param {Record<string, any>} alarm */
+export const ours = (alarm) => may("alarm.acknowledge") && owned(live.row("incident", alarm.incident));
 
 /** What an alarm says. @param {Record<string, any>} alarm */
 export function words(alarm) {
@@ -94,14 +98,14 @@ function changed() {
     notified.add(alarm.id);
     if (first || !may("alarm.acknowledge")) continue;
     notify(alarm);
-    sound();
+    sound(alarm); // another node's too, once: its superiors hear of it
   }
   if (live.ready("picture")) first = false;
   tell();
 }
 
 function title() {
-  const n = may("alarm.acknowledge") ? open().length : 0;
+  const n = open().filter(ours).length;
   document.title = n > 0 ? `(${n}) ${t("alarm.title")} · ${t("app.name")}` : t("app.name");
 }
 
@@ -117,9 +121,8 @@ function notify(alarm) {
 }
 
 /** Three rising tones for a new incident, two low ones for an order without an answer. */
-function sound() {
-  const alarm = open()[0];
-  if (!alarm || !audio || audio.state !== "running" || silenced() || !may("alarm.acknowledge")) return;
+function sound(alarm = open().find(ours)) {
+  if (!alarm || !audio || audio.state !== "running" || silenced()) return;
   const tones = alarm.kind === "incident.new" ? [660, 880, 1100] : [520, 390];
   tones.forEach((frequency, i) => tone(/** @type {AudioContext} */ (audio), frequency, i * 0.2));
 }

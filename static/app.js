@@ -9,10 +9,11 @@ import { html, nothing } from "lit";
 import { onEnded, onPending } from "./api.js";
 import { watchAlarms } from "./alarm.js";
 import { now, offBy } from "./clock.js";
-import { clockTime, organisationName } from "./format.js";
+import { clockTime, colon, organisationName } from "./format.js";
 import { language, t } from "./i18n.js";
 import { live } from "./live.js";
 import { openMenu } from "./parts/menu.js";
+import { nodeName, standing, superior } from "./parts/nodes.js";
 import { Part } from "./parts/part.js";
 import "./parts/small.js";
 import "./shell/alarms.js";
@@ -39,7 +40,7 @@ class Clock extends Part {
 customElements.define("fh-clock", Clock);
 
 class App extends Part {
-  static follows = ["organisation"];
+  static follows = ["organisation", "node", "presence"];
   static properties = { loaded: { state: true }, slow: { state: true }, failed: { state: true } };
 
   constructor() {
@@ -80,11 +81,12 @@ class App extends Part {
     this.sessionChanged();
   }
 
-  /** The picture topic is followed as long as somebody is signed in: names, alarms and lists come from it. */
+  /** Picture and tree are followed as long as somebody is signed in: names, alarms, lists and links come from them. */
   sessionChanged() {
     const signedIn = who() !== null && !who()?.limited;
     if (signedIn && !this._release) {
-      this._release = live.subscribe("picture");
+      const ends = [live.subscribe("picture"), ...(may("registry.read") ? [live.subscribe("tree")] : [])];
+      this._release = () => ends.forEach((end) => end());
       live.start();
     } else if (!signedIn && this._release) {
       this._release();
@@ -187,12 +189,22 @@ class App extends Part {
     const state = live.stale ? "bad" : live.connected ? "good" : "warn";
     return html`<div class="tools">
       <span class="link-state ${state}" title=${t(`live.${state}`)} role="status" aria-label=${t(`live.${state}`)}><i></i><span class="wide-only">${t(`live.${state}`)}</span></span>
-      <fh-clock></fh-clock>
+      ${this.line()}<fh-clock></fh-clock>
       <button class="plain" id="language" lang=${language() === "zh" ? "en" : "zh"} @click=${() => void attempt(() => chooseLanguage(language() === "zh" ? "en" : "zh"))}>${language() === "zh" ? "EN" : "中文"}</button>
       <button class="plain" id="account" aria-haspopup="menu" @click=${this.accountMenu}>
         <wa-icon name="person-circle"></wa-icon><span class="clip who">${who()?.name}</span>
       </button>
     </div>`;
+  }
+
+  /** How the link to the superior is: on every page, for it says whether what is written here is known above. */
+  line() {
+    const up = superior();
+    if (!up) return nothing;
+    const state = standing(up);
+    const tone = state === "linked" ? "good" : state === "cut" ? "bad" : "unknown";
+    const title = `${t("line.title", { node: nodeName(up) })}${colon()}${t(`tree.${state}`)}`;
+    return html`<a class="link-state ${tone}" id="line" href="#/tree" title=${title} aria-label=${title}><wa-icon name="diagram-3"></wa-icon>${tone === "good" ? nothing : html`<span>${t(`line.${tone}`)}</span>`}</a>`;
   }
 
   accountMenu = (/** @type {MouseEvent} */ event) => {

@@ -10,7 +10,7 @@ import { live } from "./live.js";
  * @typedef {import("./live.js").Row} Row
  * @typedef {{session: string, account: string, name: string, roles: string[], posts: string[], organisation: Row | null,
  *   person: Row | null, unit: Row | null, rights: Record<string, string>, language: string, limited: boolean,
- *   demanded: string[], totp: boolean, expires_at: number, node: string, position: number, now: number}} Me
+ *   demanded: string[], totp: boolean, expires_at: number, node: string, here: string, position: number, now: number}} Me
  */
 
 /** Set on this device while somebody is signed in, so that a screen without a session asks nothing. */

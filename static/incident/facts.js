@@ -15,6 +15,7 @@ import { attempt } from "../parts/toast.js";
 import { drawFence, editFence } from "../picture/fence.js";
 import "../picture/nearest.js";
 import { popup } from "../picture/popup.js";
+import { decides } from "../parts/nodes.js";
 import { may } from "../session.js";
 import { giveOrder } from "./orders.js";
 
@@ -56,7 +57,7 @@ class Facts extends Part {
 
   render() {
     const row = this.incident;
-    const edit = may("incident.edit", row) && row.open;
+    const edit = decides("incident.edit", row) && row.open;
     return html`<section class="panel">
         <div class="incident-map"><fh-map .only=${row.id} .chosen=${row.id} .popup=${popup}></fh-map></div>
         <div class="row wrap map-tools no-print">
@@ -118,7 +119,7 @@ class Facts extends Part {
   nearest(row) {
     return html`<section class="panel no-print">
       <header><h2>${t("nearest.title")}</h2><button class="small" aria-expanded=${this.near} @click=${() => (this.near = !this.near)}>${t(this.near ? "incident.hide" : "incident.show")}</button></header>
-      ${this.near ? html`<div class="body"><fh-nearest .place=${row.place} .pick=${may("order.issue", row) && row.open ? (/** @type {string} */ id) => void giveOrder(row, { kind: "unit", id }) : null}></fh-nearest></div>` : nothing}
+      ${this.near ? html`<div class="body"><fh-nearest .place=${row.place} .pick=${decides("order.issue", row) && row.open ? (/** @type {string} */ id) => void giveOrder(row, { kind: "unit", id }) : null}></fh-nearest></div>` : nothing}
     </section>`;
   }
 }

@@ -3,14 +3,16 @@
 
 import { html, nothing } from "lit";
 import { BASE } from "../api.js";
-import { fullTime, organisationName, shortTime } from "../format.js";
+import { colon, fullTime, organisationName, shortTime } from "../format.js";
 import { t } from "../i18n.js";
 import { live } from "../live.js";
 import { Part, styleSheet } from "../parts/part.js";
 import { busy, empty, exerciseBadge, levelBadge, stateBadge } from "../parts/small.js";
+import { decides, nodeName } from "../parts/nodes.js";
 import { may } from "../session.js";
 import "./facts.js";
 import "./orders.js";
+import "./ownership.js";
 import "./plans.js";
 import "./rooms.js";
 import { changeLevel, editIncident, stepsOf, takeStep } from "./steps.js";
@@ -18,7 +20,7 @@ import "./timeline.js";
 import "./write.js";
 
 class IncidentPage extends Part {
-  static follows = ["incident", "organisation"];
+  static follows = ["incident", "organisation", "node"];
   static properties = { params: { attribute: false }, query: { attribute: false } };
 
   constructor() {
@@ -52,6 +54,7 @@ class IncidentPage extends Part {
           <fh-timeline .incident=${row}></fh-timeline>
         </div>
         <div class="column">
+          <fh-incident-ownership .incident=${row}></fh-incident-ownership>
           <fh-incident-plans .incident=${row}></fh-incident-plans>
           <fh-incident-orders .incident=${row}></fh-incident-orders>
           <fh-incident-rooms .incident=${row}></fh-incident-rooms>
@@ -68,6 +71,7 @@ class IncidentPage extends Part {
         <h1>${row.title}</h1>
         <div class="row wrap small muted">
           <span>${organisationName(row.organisation)}</span>
+          ${live.rows("node").length > 1 ? html`<span id="owner">${t("own.title")}${colon()}<b>${nodeName(row.owner)}</b></span>` : nothing}
           <span>${t("incident.occurred")} <time title=${fullTime(row.occurred_at)}>${shortTime(row.occurred_at)}</time></span>
           <span>${t("incident.reported")} <time title=${fullTime(row.reported_at)}>${shortTime(row.reported_at)}</time> · <fh-ago .at=${row.reported_at}></fh-ago></span>
           <span>${t("word.version", { n: row.version })}</span>
@@ -75,8 +79,8 @@ class IncidentPage extends Part {
       </div>
       <div class="row wrap no-print incident-actions">
         ${stepsOf(row).map((step, i) => html`<button class=${i === 0 ? "primary" : step === "dismiss" ? "danger" : ""} data-step=${step} @click=${() => void takeStep(row, step)}>${t(`step.${step}`)}</button>`)}
-        ${may("incident.level", row) && row.open ? html`<button id="level" @click=${() => void changeLevel(row)}><wa-icon name="arrow-down-up"></wa-icon>${t("incident.level")}</button>` : nothing}
-        ${may("incident.edit", row) ? html`<button id="edit" @click=${() => void editIncident(row)}><wa-icon name="pencil"></wa-icon>${t("act.edit")}</button>` : nothing}
+        ${decides("incident.level", row) && row.open ? html`<button id="level" @click=${() => void changeLevel(row)}><wa-icon name="arrow-down-up"></wa-icon>${t("incident.level")}</button>` : nothing}
+        ${decides("incident.edit", row) ? html`<button id="edit" @click=${() => void editIncident(row)}><wa-icon name="pencil"></wa-icon>${t("act.edit")}</button>` : nothing}
         <button class="icon" title=${t("act.print")} aria-label=${t("act.print")} @click=${() => print()}><wa-icon name="printer"></wa-icon></button>
         ${may("incident.export", row)
           ? html`<a class="button icon" title=${t("incident.export")} aria-label=${t("incident.export")} href=${`${BASE}/audit/export?${new URLSearchParams({ subject: `incident/${row.id}` })}`} download><wa-icon name="download"></wa-icon></a>`

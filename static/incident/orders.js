@@ -11,11 +11,13 @@ import { t } from "../i18n.js";
 import { live } from "../live.js";
 import { sendEdit } from "../parts/conflict.js";
 import { formDialog, reasonDialog } from "../parts/dialog.js";
+import { decides, heldAbove, here, nodeName, owned, superior } from "../parts/nodes.js";
 import { Part } from "../parts/part.js";
 import { empty } from "../parts/small.js";
 import { attempt, toast } from "../parts/toast.js";
 import { byUrgency, orderCard, unanswered } from "../picture/orders.js";
 import { may } from "../session.js";
+import { adopt, recall } from "./ownership.js";
 
 const ACK_MINUTES = 10;
 const RUNGS_MAX = 10;
@@ -118,8 +120,30 @@ function nextRung(order) {
   return html`<div class="small muted"><wa-icon name="ladder"></wa-icon> ${t("order.next_rung", { means: t(`means.${rung.means}`) })} <fh-countdown .due=${order.issued_at + rung.after_s * 1e6}></fh-countdown></div>`;
 }
 
+/** An order that was given without being the owner, and that nobody has adopted or recalled. @param {Record<string, any>} order */
+const lateStanding = (order) => order.standing === "late" && order.owner === "issued";
+
+const FAR = ["delivered", "read", "accepted", "reported", "done"];
+
+/** The way of an order from node to node: durable, held by the superior, delivered, read, answered. @param {Record<string, any>} order */
+function path(order) {
+  const from = order.origin || here();
+  if (!order.node || order.node === from) return nothing;
+  const held = from === here() ? heldAbove(live.row("timeline", order.entry)) : null;
+  const at = FAR.indexOf(order.progress);
+  /** @type {[string, boolean][]} */
+  const steps = [
+    [t("order.path.durable", { node: nodeName(from) }), true],
+    ...(held === null ? [] : [/** @type {[string, boolean]} */ ([t("order.path.held", { node: nodeName(superior()) }), held])]),
+    [t("order.path.delivered", { node: nodeName(order.node) }), at >= 0 || order.progress === "declined" || order.node === here()],
+    [t("order.path.read"), at >= 1 || order.progress === "declined"],
+    order.progress === "declined" ? [t("order.path.declined"), true] : [t("order.path.accepted"), at >= 2],
+  ];
+  return html`<ol class="way small" aria-label=${t("order.path")}>${steps.map(([words, done]) => html`<li class=${done ? "yes" : ""}><span aria-hidden="true">${done ? "✓" : "○"}</span> ${words}</li>`)}</ol>`;
+}
+
 class Orders extends Part {
-  static follows = ["order", "unit", "person", "organisation"];
+  static follows = ["order", "unit", "person", "organisation", "tick", "timeline", "node"];
   static properties = { incident: { attribute: false }, all: { state: true } };
   constructor() {
     super();
@@ -130,23 +154,42 @@ class Orders extends Part {
 
   render() {
     const orders = live.rows("order").filter((order) => order.incident === this.incident.id);
-    const open = orders.filter((order) => order.open).sort(byUrgency);
-    const ended = orders.filter((order) => !order.open).sort((a, b) => b.issued_at - a.issued_at);
+    const late = orders.filter(lateStanding);
+    const open = orders.filter((order) => order.open && !lateStanding(order)).sort(byUrgency);
+    const ended = orders.filter((order) => !order.open && !lateStanding(order)).sort((a, b) => b.issued_at - a.issued_at);
     return html`<section class="panel">
       <header><h2>${t("picture.orders")} <span class="count">${open.length}</span></h2>
-        ${may("order.issue", this.incident) && this.incident.open ? html`<button class="primary small" id="give-order" @click=${() => void giveOrder(this.incident)}><wa-icon name="plus-lg"></wa-icon>${t("order.new")}</button>` : nothing}
+        ${decides("order.issue", this.incident) && this.incident.open ? html`<button class="primary small" id="give-order" @click=${() => void giveOrder(this.incident)}><wa-icon name="plus-lg"></wa-icon>${t("order.new")}</button>` : nothing}
       </header>
-      <ul class="cards flat">${open.length ? repeat(open, (order) => order.id, (order) => orderCard(order, html`${nextRung(order)}${this.actions(order)}`)) : empty("flag", t("picture.no_orders"))}
+      ${late.length ? html`<ul class="cards flat">${repeat(late, (order) => order.id, (order) => orderCard(order, html`${this.lateness(order)}${path(order)}`))}</ul>` : nothing}
+      <ul class="cards flat">${open.length ? repeat(open, (order) => order.id, (order) => orderCard(order, html`${this.marks(order)}${path(order)}${nextRung(order)}${this.actions(order)}`)) : empty("flag", t("picture.no_orders"))}
         ${ended.length ? html`<li><button class="small plain" aria-expanded=${this.all} @click=${() => (this.all = !this.all)}>${t("order.ended", { n: ended.length })}</button></li>` : nothing}
-        ${this.all ? repeat(ended, (order) => order.id, (order) => orderCard(order)) : nothing}
+        ${this.all ? repeat(ended, (order) => order.id, (order) => orderCard(order, html`${this.marks(order)}${path(order)}`)) : nothing}
       </ul>
     </section>`;
+  }
+
+  /** An order that lost its owner: what it counts for, and who decides until when. @param {Record<string, any>} order */
+  lateness(order) {
+    const waiting = order.decide_by !== null;
+    if (!waiting) return html`<div class="small warn"><wa-icon name="hourglass-bottom"></wa-icon> ${t("order.late_standing")}</div>`;
+    const mine = owned(this.incident) && may("order.edit", { organisation: order.organisation, parties: order.parties });
+    return html`<div class="own-item urgent" data-late=${order.id}>
+      <div class="small"><b>${mine || owned(this.incident) ? t("order.late_accepted") : t("order.late_elsewhere", { owner: nodeName(this.incident.owner) })}</b></div>
+      <div class="row wrap spread small"><fh-countdown .due=${order.decide_by} .label=${t("order.decide_by")}></fh-countdown>
+        ${mine ? html`<span class="row"><button class="small good" data-act="adopt" @click=${() => void adopt(order)}>${t("own.adopt")}</button><button class="small danger" data-act="recall" @click=${() => void recall(order)}>${t("own.recall")}</button></span>` : nothing}</div></div>`;
+  }
+
+  /** @param {Record<string, any>} order */
+  marks(order) {
+    return html`${["adopted", "recalled"].includes(order.standing) ? html`<div><span class="badge ${order.standing === "adopted" ? "good" : "bad"}">${t(`order.${order.standing}`)}</span></div>` : nothing}
+      ${order.conflict ? html`<div class="error-line small" data-conflict=${order.id}><b>${t("order.conflict")}</b> ${t("order.conflict_text")}</div>` : nothing}`;
   }
 
   /** @param {Record<string, any>} order */
   actions(order) {
     const mine = may("order.progress", { parties: order.parties });
-    const edit = may("order.edit", { organisation: order.organisation, parties: order.parties });
+    const edit = owned(this.incident) && may("order.edit", { organisation: order.organisation, parties: order.parties });
     const steps = !mine ? [] : unanswered(order) ? ["accepted", "declined"] : ["accepted", "reported"].includes(orderState(order)) ? ["reported", "done"] : [];
     if (!steps.length && !edit) return nothing;
     return html`<div class="row wrap no-print">

@@ -12,7 +12,7 @@ import { planEffects } from "../parts/plan.js";
 import { stateBadge } from "../parts/small.js";
 import { toast } from "../parts/toast.js";
 import { activationCard } from "../picture/activations.js";
-import { may } from "../session.js";
+import { decides } from "../parts/nodes.js";
 
 /** A plan with no category or level fits all. @param {Record<string, any>} plan @param {Record<string, any>} incident */
 const fits = (plan, incident) =>
@@ -75,7 +75,7 @@ class Plans extends Part {
     return html`${waiting.map(activationCard)}
       <section class="panel">
         <header><h2>${t("incident.plans")} <span class="count">${decided.filter((one) => one.state === "approved").length}</span></h2>
-          ${may("plan.activate", row) && row.open ? html`<button class="small" id="activate" @click=${() => void choose(row)}><wa-icon name="lightning-charge"></wa-icon>${t("plan.activate")}</button>` : nothing}
+          ${decides("plan.activate", row) && row.open ? html`<button class="small" id="activate" @click=${() => void choose(row)}><wa-icon name="lightning-charge"></wa-icon>${t("plan.activate")}</button>` : nothing}
         </header>
         ${decided.length ? html`<ul class="plain-list">${decided.map((one) => html`<li><div class="row spread"><b>${one.plan.name}</b>${stateBadge("activation", one.state)}</div>
           <div class="small muted">${t("word.version", { n: one.plan.version })} · ${shortTime(one.decided_at)}${one.decision_reason ? ` · ${one.decision_reason}` : ""}</div></li>`)}</ul>` : nothing}

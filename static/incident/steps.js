@@ -9,12 +9,12 @@ import { sendEdit } from "../parts/conflict.js";
 import { formDialog, reasonDialog } from "../parts/dialog.js";
 import { toast } from "../parts/toast.js";
 import { casualtiesOf, casualtyFields } from "../picture/report.js";
-import { may } from "../session.js";
+import { decides } from "../parts/nodes.js";
 
 const REASONED = ["dismiss", "close", "reopen"];
 
 /** The steps from where it is that this person's roles allow. @param {Record<string, any>} row */
-export const stepsOf = (row) => (STEPS[row.state] ?? []).filter((step) => may(rightOfStep(step), row));
+export const stepsOf = (row) => (STEPS[row.state] ?? []).filter((step) => decides(rightOfStep(step), row));
 
 /** @param {Record<string, any>} row @param {string} step */
 export async function takeStep(row, step) {

@@ -8,17 +8,18 @@ import { author, clockTime, fullTime, shortTime } from "../format.js";
 import { t } from "../i18n.js";
 import { live } from "../live.js";
 import { Part } from "../parts/part.js";
+import { heldAbove, here, nodeName } from "../parts/nodes.js";
 import { busy, empty, ticks } from "../parts/small.js";
 import { attempt } from "../parts/toast.js";
 import { iconOf, words } from "./words.js";
 
-const FILTERS = ["all", "incident", "order", "plan", "notice", "room", "fence", "technical"];
+const FILTERS = ["all", "incident", "order", "ownership", "plan", "notice", "room", "fence", "technical"];
 const PAGE = 300;
 /** What only counts, or makes other entries that say it better. Shown under "technical". */
 const quiet = (/** @type {string} */ kind) => kind === "notice.progressed" || kind === "room.changed" || kind.startsWith("timer.");
 
 class Timeline extends Part {
-  static follows = ["timeline", "unit", "person", "organisation", "order", "fence", "room"];
+  static follows = ["timeline", "unit", "person", "organisation", "order", "fence", "room", "tick", "late", "node"];
   static properties = { incident: { attribute: false }, filter: { state: true }, search: { state: true }, earlier: { state: true }, done: { state: true } };
   constructor() {
     super();
@@ -72,14 +73,22 @@ class Timeline extends Part {
   /** @param {any} item */
   item(item) {
     const { title, text, tone } = words(item);
-    return html`<li class="entry ${tone ?? ""}" data-kind=${item.kind}>
+    const late = live.row("late", item.id);
+    return html`<li class="entry ${late ? "late" : (tone ?? "")}" data-kind=${item.kind} data-origin=${item.origin}>
       <span class="dot"><wa-icon name=${iconOf(item.kind)}></wa-icon></span>
       <div class="grow">
-        <div class="row wrap spread small"><span class="muted">${author(item.by)}</span><span class="row muted num">${ticks()}<time title=${fullTime(item.at)}>${shortTime(item.at)}<span class="seconds">${clockTime(item.at).slice(5)}</span></time></span></div>
+        <div class="row wrap spread small"><span class="row wrap muted">${author(item.by)}${item.origin === here() ? nothing : html`<span class="from">${t("timeline.from", { node: nodeName(item.origin) })}</span>`}${this.marks(item, late)}</span><span class="row muted num">${ticks(heldAbove(item))}<time title=${fullTime(item.at)}>${shortTime(item.at)}<span class="seconds">${clockTime(item.at).slice(5)}</span></time></span></div>
         <div class="entry-title">${title}</div>
         ${text ? html`<div class="prose entry-text">${text}</div>` : nothing} ${this.files(item.body.attachments)}
       </div>
     </li>`;
+  }
+
+  /** What is not as usual about it. @param {any} item @param {any} late */
+  marks(item, late) {
+    return html`${late ? html`<span class="badge warn">${t(`own.verdict.${late.verdict}`)}</span>` : nothing}
+      ${item.branch ? html`<span class="badge" title=${t("timeline.branch_title")}>${t("timeline.branch")}</span>` : nothing}
+      ${item.withheld ? html`<span class="badge" title=${t("timeline.withheld_title")}>${t("timeline.withheld")}</span>` : nothing}`;
   }
 
   /** Pictures show themselves; anything else is a link. @param {string[] | undefined} hashes */

@@ -2,10 +2,11 @@
 // Each kind of entry in words. Pure but for names; a kind without words here shows its raw body.
 
 import { html } from "lit";
-import { colon, distance, partyName, personName, unitName } from "../format.js";
+import { colon, distance, joined, partyName, personName, unitName } from "../format.js";
 import { language, t, tOr } from "../i18n.js";
 import { live } from "../live.js";
 import { shown } from "../parts/conflict.js";
+import { nodeName } from "../parts/nodes.js";
 import { recipientsText } from "../parts/plan.js";
 
 /** @typedef {{title: unknown, text?: unknown, tone?: "bad" | "good" | "warn" | ""}} Words */
@@ -13,7 +14,8 @@ import { recipientsText } from "../parts/plan.js";
 const ICONS = /** @type {Record<string, string>} */ ({
   incident: "info-circle", alarm: "bell", order: "flag", plan: "lightning-charge", room: "camera-video", fence: "hexagon", notice: "megaphone",
   "incident.reported": "exclamation-octagon", "incident.noted": "chat-left-text", "incident.sub_report": "file-earmark-text", "incident.level_set": "arrow-down-up",
-  "order.overdue": "alarm-fill", "order.late": "alarm-fill",
+  "order.overdue": "alarm-fill", "order.late": "alarm-fill", ownership: "diagram-3", "incident.asked": "person-raised-hand", "incident.invited": "people",
+  "order.adopted": "check2-circle", "order.recalled": "x-circle", "order.undecided": "hourglass-bottom",
 });
 
 /** @param {string} kind */
@@ -47,6 +49,15 @@ const WORDS = {
   "order.recalled": (body, secret) => ({ title: t("say.order_recalled", { to: assignee(body) }), text: secret.reason ?? task(body), tone: "warn" }),
   "order.undecided": (body) => ({ title: t("say.order_undecided", { to: assignee(body) }), text: task(body), tone: "bad" }),
   "order.rung": (body) => ({ title: t("say.order_rung", { to: assignee(body), means: tOr(`means.${body.means}`, body.means), n: body.rung + 1 }) }),
+  "ownership.offered": (body, secret) => ({ title: t("say.own_offered", { to: nodeName(body.to), way: way(body) }), text: secret.reason, tone: "warn" }),
+  "ownership.requested": (body, secret) => ({ title: t("say.own_requested", { to: nodeName(body.to), way: way(body) }), text: secret.reason, tone: "warn" }),
+  "ownership.agreed": (_body, secret) => ({ title: t("say.own_agreed"), text: secret.reason, tone: "good" }),
+  "ownership.declined": (_body, secret) => ({ title: t("say.own_declined"), text: secret.reason, tone: "bad" }),
+  "ownership.transferred": (body, secret) => ({ title: t("say.own_transferred", { to: nodeName(body.to), way: way(body) }), text: secret.reason, tone: "good" }),
+  "ownership.seized": (_body, secret, item) => ({ title: t("say.own_seized", { node: nodeName(item.origin) }), text: secret.reason, tone: "bad" }),
+  "incident.invited": (body) => ({ title: t("say.invited", { nodes: joined(body.nodes.map(nodeName)) }) }),
+  "incident.asked": (body, secret) => ({ title: t("say.asked", { what: tOr(`own.what.${body.what}`, body.what) }), text: secret.text, tone: "warn" }),
+  "incident.ask_answered": (body, secret) => ({ title: t(body.granted ? "say.ask_granted" : "say.ask_refused"), text: secret.reason, tone: body.granted ? "good" : "bad" }),
   "plan.requested": (_body, secret) => ({ title: t("say.plan_requested", { name: secret.plan?.name ?? "" }), text: secret.reason, tone: "warn" }),
   "plan.approved": (body, secret) => ({ title: t("say.plan_approved", { name: planName(body), n: body.orders?.length ?? 0 }), text: secret.reason, tone: "good" }),
   "plan.refused": (body, secret) => ({ title: t("say.plan_refused", { name: planName(body) }), text: secret.reason, tone: "bad" }),
@@ -69,6 +80,9 @@ const WORDS = {
   "timer.dropped": () => ({ title: t("say.timer_dropped") }),
   "notice.progressed": (body) => ({ title: t("incident.notice_counts", { total: body.counts.total, delivered: body.counts.delivered, answered: body.counts.answered, failed: body.counts.failed }) }),
 };
+
+/** Which way a transfer goes. @param {any} body */
+const way = (body) => tOr(`own.way.${body.direction}`, body.direction ?? "");
 
 /** @param {string} level */
 const levelText = (level) => `${level} ${t(`level.${level}`)}`;

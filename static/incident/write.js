@@ -10,6 +10,7 @@ import { Part } from "../parts/part.js";
 import { formDialog } from "../parts/dialog.js";
 import { toast } from "../parts/toast.js";
 import { casualtiesOf, casualtyFields } from "../picture/report.js";
+import { decides } from "../parts/nodes.js";
 import { may } from "../session.js";
 
 export const FILES_MAX = 20;
@@ -71,7 +72,7 @@ class Write extends Part {
   render() {
     const row = this.incident;
     const note = may("incident.note", row);
-    const report = may("incident.edit", row);
+    const report = decides("incident.edit", row);
     if (!note && !report) return nothing;
     return html`<form class="panel write" @submit=${this.submit} @dragover=${(/** @type {Event} */ event) => event.preventDefault()} @drop=${(/** @type {DragEvent} */ event) => { event.preventDefault(); this.add(event.dataTransfer?.files ?? null); }}>
       ${note ? html`<textarea name="text" rows="2" maxlength="4000" placeholder=${t("note.hint")} aria-label=${t("note.hint")} @keydown=${(/** @type {KeyboardEvent} */ event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) /** @type {any} */ (event.target).form.requestSubmit(); }}></textarea>` : nothing}

@@ -30,11 +30,11 @@ export const empty = (icon, text, action = nothing) =>
 /** For what takes more than a second. @param {string} [text] */
 export const busy = (text) => html`<div class="empty" role="status"><span class="spinner big" aria-hidden="true"></span>${text ?? t("word.loading")}</div>`;
 
-/** One tick: durable on this node. Two: held by the parent node too. @param {boolean} [held] */
-export const ticks = (held = false) =>
-  html`<span class="ticks ${held ? "held" : ""}" title=${t(held ? "ticks.held" : "ticks.durable")} aria-label=${t(held ? "ticks.held" : "ticks.durable")}
-    >${held ? "✓✓" : "✓"}</span
-  >`;
+/** One tick: durable on this node. Two: held by the superior too; null: there is none. @param {boolean | null} [held] */
+export function ticks(held) {
+  const words = t(held ? "ticks.held" : held === null ? "ticks.alone" : held === false ? "ticks.waits" : "ticks.durable");
+  return html`<span class="ticks ${held ? "held" : ""}" role="img" title=${words} aria-label=${words}>${held ? "✓✓" : "✓"}</span>`;
+}
 
 /** How far an order has come. @param {Record<string, any>} order */
 export function orderSteps(order) {

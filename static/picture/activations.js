@@ -10,10 +10,11 @@ import { Part } from "../parts/part.js";
 import { levelBadge } from "../parts/small.js";
 import { toast } from "../parts/toast.js";
 import { planEffects } from "../parts/plan.js";
-import { may, who } from "../session.js";
+import { decides } from "../parts/nodes.js";
+import { who } from "../session.js";
 
 /** May this person decide on it? The server asks again. @param {Record<string, any>} activation */
-export const mayDecide = (activation) => may("plan.approve", activation) && (who()?.roles ?? []).includes(activation.plan.approver);
+export const mayDecide = (activation) => decides("plan.approve", { ...activation, owner: live.row("incident", activation.incident)?.owner }) && (who()?.roles ?? []).includes(activation.plan.approver);
 
 /** @param {Record<string, any>} activation @param {boolean} approve */
 export async function decide(activation, approve) {

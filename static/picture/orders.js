@@ -8,6 +8,7 @@ import { partyName } from "../format.js";
 import { t } from "../i18n.js";
 import { live } from "../live.js";
 import { Part } from "../parts/part.js";
+import { heldAbove } from "../parts/nodes.js";
 import { empty, exerciseBadge, orderSteps, stateBadge, ticks } from "../parts/small.js";
 
 const UNANSWERED = ["none", "delivered", "read"];
@@ -22,6 +23,12 @@ export function byUrgency(a, b) {
   return rank(a) - rank(b) || due(a) - due(b);
 }
 
+/** The second tick, where the entry of the order is on the screen. @param {Record<string, any>} order */
+function heldOf(order) {
+  const item = live.row("timeline", order.entry);
+  return item ? heldAbove(item) : undefined;
+}
+
 /** One order as a card. @param {Record<string, any>} order @param {unknown} [actions] */
 export function orderCard(order, actions = nothing) {
   const incident = live.row("incident", order.incident);
@@ -29,7 +36,7 @@ export function orderCard(order, actions = nothing) {
   return html`<li class="card order ${order.overdue || order.late ? "overdue" : ""}" data-order=${order.id}>
     <div class="row spread">
       <strong class="clip">${partyName(order.assignee)}</strong>
-      <span class="row">${ticks()}${stateBadge("order.state", orderState(order))}</span>
+      <span class="row">${ticks(heldOf(order))}${stateBadge("order.state", orderState(order))}</span>
     </div>
     <div class="prose">${order.task}</div>
     <div class="row wrap spread small">

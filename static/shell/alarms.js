@@ -2,8 +2,9 @@
 // The strip of alarms under the top bar: what, since when, and the button that ends them.
 
 import { html, nothing } from "lit";
-import { acknowledge, audible, enableNotifications, enableSound, notifications, onAlarm, open, silence, silenced, words } from "../alarm.js";
+import { acknowledge, audible, enableNotifications, enableSound, notifications, onAlarm, open, ours, silence, silenced, words } from "../alarm.js";
 import { t } from "../i18n.js";
+import { nodeName, owned } from "../parts/nodes.js";
 import { Part } from "../parts/part.js";
 import { levelBadge } from "../parts/small.js";
 import { attempt } from "../parts/toast.js";
@@ -13,7 +14,7 @@ import { may } from "../session.js";
 const SHOWN = 6;
 
 class Alarms extends Part {
-  static follows = ["alarm", "incident", "order"];
+  static follows = ["alarm", "incident", "order", "node"];
   connectedCallback() {
     super.connectedCallback();
     this.until(onAlarm(() => this.requestUpdate()));
@@ -24,7 +25,7 @@ class Alarms extends Part {
     const mine = may("alarm.acknowledge");
     return html`<section class="alarms" aria-label=${t("alarm.title")} aria-live="assertive">
       <span class="bell"><wa-icon name="bell-fill"></wa-icon>${t("alarm.title")} <span class="count hot">${alarms.length}</span></span>
-      ${mine ? this.sound() : nothing} ${alarms.slice(0, SHOWN).map((alarm) => this.one(alarm, mine))}
+      ${mine ? this.sound() : nothing} ${alarms.slice(0, SHOWN).map((alarm) => this.one(alarm))}
       ${alarms.length > SHOWN ? html`<span class="muted">+${alarms.length - SHOWN}</span>` : nothing}
     </section>`;
   }
@@ -35,14 +36,14 @@ class Alarms extends Part {
         : html`<button class="small icon" title=${t("alarm.silence")} aria-label=${t("alarm.silence")} aria-pressed=${silenced()} @click=${silence}><wa-icon name=${silenced() ? "volume-mute" : "volume-up"}></wa-icon></button>`}
       ${ask ? html`<button class="small icon" title=${t("alarm.enable_desktop")} aria-label=${t("alarm.enable_desktop")} @click=${() => void enableNotifications()}><wa-icon name="window-stack"></wa-icon></button>` : nothing}`;
   }
-  /** @param {Record<string, any>} alarm @param {boolean} mine */
-  one(alarm, mine) {
+  /** @param {Record<string, any>} alarm */
+  one(alarm) {
     const incident = live.row("incident", alarm.incident);
     return html`<div class="alarm" data-alarm=${alarm.id}>
       ${incident ? levelBadge(incident.level) : nothing}
       <a href=${`#/incident/${alarm.incident}`} title=${words(alarm)}>${words(alarm)}</a>
       <span class="muted small"><fh-ago .at=${alarm.raised_at}></fh-ago></span>
-      ${mine ? html`<button class="small danger" @click=${() => void attempt(() => acknowledge(alarm))}>${t("act.acknowledge")}</button>` : nothing}
+      ${ours(alarm) ? html`<button class="small danger" @click=${() => void attempt(() => acknowledge(alarm))}>${t("act.acknowledge")}</button>` : incident && !owned(incident) ? html`<span class="badge">${t("alarm.waits_for", { node: nodeName(incident.owner) })}</span>` : nothing}
     </div>`;
   }
 }

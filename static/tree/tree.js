@@ -5,10 +5,11 @@
 
 import { html, nothing } from "lit";
 import { get, post } from "../api.js";
-import { duration, organisationName } from "../format.js";
+import { ageOf, duration, organisationName } from "../format.js";
 import { t } from "../i18n.js";
 import { live } from "../live.js";
 import { formDialog, openDialog, reasonDialog } from "../parts/dialog.js";
+import { KINDS, LEVELS, nodeIcon, nodeName } from "../parts/nodes.js";
 import { Part, styleSheet } from "../parts/part.js";
 import { busy } from "../parts/small.js";
 import { attempt, toast } from "../parts/toast.js";
@@ -17,9 +18,7 @@ import { field, organisationOptions, text } from "../admin/forms.js";
 
 const LOOK_MS = 5000;
 const SKEW_ALARM_US = 2_000_000;
-const LEVELS = ["province", "city", "county", "field"];
-const KINDS = ["fixed", "mobile", "on_site"];
-const ICONS = /** @type {Record<string, string>} */ ({ fixed: "building", mobile: "truck", on_site: "geo-alt" });
+const QUIET_S = 8; // a neighbour is pinged every 5 s
 
 /** Nodes with their depth, the root first, each below its superior. @returns {{row: any, depth: number}[]} */
 function ordered() {
@@ -91,25 +90,27 @@ class TreePage extends Part {
   superior() {
     const { parent, linked, refused } = this.line;
     if (!parent) return html`<p class="note-line">${t("tree.no_parent")}</p>`;
-    const name = live.row("node", parent)?.name ?? parent;
+    const name = nodeName(parent);
+    const state = live.row("presence", parent);
+    if (!linked && (!state || state.known === false)) return html`<p class="note-line" id="superior">${t("tree.dials", { name })}${refused ? html` <code>${refused}</code>` : nothing}</p>`;
     if (linked) return html`<p class="note-line good" id="superior">${t("tree.linked_to", { name })}</p>`;
     return html`<p class="note-line bad" id="superior">${t("tree.cut_from", { name })}${refused ? html` <code>${refused}</code>` : nothing}</p>`;
   }
 
   /** @param {any} row @param {number} depth @param {boolean} edit */
   row(row, depth, edit) {
-    const state = live.row("presence", row.id);
+    const state = this.state(row.id);
     const here = row.id === this.line.here;
     const neighbour = row.parent === this.line.here || row.id === this.line.parent;
     return html`<tr data-id=${row.id} role="row" aria-level=${depth + 1} class=${here ? "here" : ""}>
-      <td><span class="indent-${Math.min(depth, 7)}">${depth ? html`<wa-icon name="arrow-return-right" class="faint"></wa-icon> ` : nothing}<wa-icon name=${ICONS[row.kind] ?? "building"} label=${t(`tree.kind.${row.kind}`)}></wa-icon> <b>${row.name}</b></span></td>
+      <td><span class="indent-${Math.min(depth, 7)}">${depth ? html`<wa-icon name="arrow-return-right" class="faint"></wa-icon> ` : nothing}<wa-icon name=${nodeIcon(row.id)} label=${t(`tree.kind.${row.kind}`)}></wa-icon> <b>${row.name}</b></span></td>
       <td>${t(`tree.level.${row.level}`)}</td>
       <td>${row.organisation ? organisationName(row.organisation) : "—"}</td>
       <td>${this.badge(row, state, here)}</td>
-      <td>${here ? "—" : state?.contact_at ? html`<fh-ago .at=${state.contact_at}></fh-ago>` : "—"}</td>
-      <td class="num">${here || !state ? "—" : this.lag(state)}</td>
+      <td>${here || !state ? "—" : this.contact(state, neighbour)}</td>
+      <td class="num">${here || !state || state.known === false ? "—" : this.lag(state)}</td>
       <td class="num">${neighbour && state?.rtt_us ? `${Math.round(state.rtt_us / 1000)} ms` : "—"}</td>
-      <td class="num">${here || !state ? "—" : html`<span class=${Math.abs(state.skew_us) > SKEW_ALARM_US ? "bad" : ""}>${(state.skew_us / 1e6).toFixed(1)} s</span>`}</td>
+      <td class="num">${here || !state || state.known === false || !state.linked ? "—" : html`<span class=${Math.abs(state.skew_us) > SKEW_ALARM_US ? "bad" : ""}>${(Math.round(state.skew_us / 1e5) / 10 || 0).toFixed(1)} s</span>`}</td>
       <td class="actions">${edit && row.parent && !here && !row.revoked ? html`<button class="small danger" data-act="revoke" @click=${() => void revoke(row)}>${t("tree.revoke")}</button>` : nothing}</td>
     </tr>`;
   }
@@ -118,9 +119,24 @@ class TreePage extends Part {
   badge(row, state, here) {
     if (row.revoked) return html`<span class="badge bad">${t("tree.revoked")}</span>`;
     if (here) return html`<span class="badge">${t("tree.here")}</span>`;
-    if (!state) return html`<span class="badge">${t("tree.unknown")}</span>`;
-    const via = state.via ? html` <span class="faint small">${t("tree.via", { name: live.row("node", state.via)?.name ?? state.via })}</span>` : nothing;
+    if (!state || state.known === false) return html`<span class="badge unknown">${t("tree.unknown")}</span>`;
+    const via = state.via ? html` <span class="faint small">${t("tree.via", { name: nodeName(state.via) })}</span>` : nothing;
     return html`<span class="badge ${state.linked ? "good" : "bad"}">${t(state.linked ? "tree.linked" : "tree.cut")}</span>${via}`;
+  }
+
+  /** The row of a node, with what only a look at the line says: the newest contact of a neighbour. @param {string} id @returns {any} */
+  state(id) {
+    const row = live.row("presence", id);
+    const seen = this.line.nodes.find((/** @type {any} */ one) => one.id === id);
+    return row && seen ? { ...row, contact_at: Math.max(row.contact_at, seen.contact_at), rtt_us: seen.rtt_us ?? row.rtt_us } : row;
+  }
+
+  /** When it was heard last; while its link stands only a silence is worth words. @param {any} state @param {boolean} neighbour */
+  contact(state, neighbour) {
+    if (!state.contact_at) return "—";
+    if (!state.linked || state.known === false) return html`<fh-ago .at=${state.contact_at}></fh-ago>`;
+    const quiet = neighbour && ageOf(state.contact_at) > QUIET_S;
+    return quiet ? html`<span class="warn">${t("tree.quiet", { d: duration(ageOf(state.contact_at)) })}</span>` : html`<span class="muted">${t("tree.in_contact")}</span>`;
   }
 
   /** @param {any} state */

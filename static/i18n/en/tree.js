@@ -20,7 +20,7 @@ export default {
   "tree.linked": "linked",
   "tree.cut": "cut off",
   "tree.here": "this node",
-  "tree.unknown": "not heard of yet",
+  "tree.unknown": "not known",
   "tree.revoked": "revoked",
   "tree.via": "as {name} says",
   "tree.contact": "Last contact",
@@ -36,4 +36,7 @@ export default {
   "tree.revoke": "Revoke",
   "tree.revoke_title": "Revoke {name}?",
   "tree.revoke_text": "Whatever it writes from now on has no effect anywhere, and it is not let in again. What is held here of its work stays.",
+  "tree.dials": "Dialling the superior, {name}; nothing is known of the link yet.",
+  "tree.quiet": "silent for {d}",
+  "tree.in_contact": "steady",
 };

@@ -20,7 +20,7 @@ export default {
   "tree.linked": "已连通",
   "tree.cut": "已中断",
   "tree.here": "本节点",
-  "tree.unknown": "尚无消息",
+  "tree.unknown": "尚不明确",
   "tree.revoked": "已吊销",
   "tree.via": "据{name}",
   "tree.contact": "最近联系",
@@ -36,4 +36,7 @@ export default {
   "tree.revoke": "吊销",
   "tree.revoke_title": "吊销{name}？",
   "tree.revoke_text": "此后它写入的一切在任何节点都不生效，也不再允许接入。本节点已持有的内容保留。",
+  "tree.dials": "正在连接上级{name}，状态尚不明确。",
+  "tree.quiet": "{d}无应答",
+  "tree.in_contact": "持续",
 };

@@ -43,7 +43,7 @@ NODES = int(os.environ.get("BENCH_TREE_NODES", "30"))
 CITIES = 4
 WINDOW_S = float(os.environ.get("BENCH_TREE_WINDOW_S", "60"))
 SETTLE_S = 20.0
-PATIENCE_S = 240.0
+PATIENCE_S = 420.0
 STOP_S = 20.0
 CPU_PCT_MAX = 0.5
 MEMORY_MB_MAX = 120.0
@@ -145,9 +145,10 @@ class Tree:
         started = time.monotonic()
         for number in range(len(self._posts)):
             wanted = sum(1 for post in self._posts if post.above == number) + (number > 0)
-            while self._links(number) < wanted:
+            while (links := self._links(number)) < wanted:
                 if time.monotonic() - started > PATIENCE_S:
-                    raise TimeoutError(f"{self._posts[number].name} was not linked after {PATIENCE_S:.0f} s")
+                    name = self._posts[number].name
+                    raise TimeoutError(f"{name} had {links} of {wanted} links after {PATIENCE_S:.0f} s")
                 time.sleep(0.5)
 
     def _links(self, number: int) -> int:

@@ -88,14 +88,20 @@ class Todo:
         self._ranks: dict[str, list[dict[str, None]]] = {
             channel: [{} for _ in range(RANKS)] for channel in (NOW, LATER)
         }
+        self._place: dict[str, dict[str, None]] = {}
 
     def add(self, channel: str, rank: int, name: str) -> None:
-        self._ranks[channel][rank][name] = None
+        """One that is on the list already keeps its turn; one that was elsewhere moves."""
+        names = self._ranks[channel][rank]
+        if self._place.get(name) is not names:
+            self.drop(name)
+            names[name] = None
+            self._place[name] = names
 
     def drop(self, name: str) -> None:
-        for ranks in self._ranks.values():
-            for names in ranks:
-                names.pop(name, None)
+        names = self._place.pop(name, None)
+        if names is not None:
+            del names[name]
 
     def names(self, channel: str) -> Iterator[str]:
         """A snapshot in the order in which they are due."""
@@ -103,9 +109,10 @@ class Todo:
             yield from list(names)
 
     def clear(self) -> None:
+        self._place.clear()
         for ranks in self._ranks.values():
             for names in ranks:
                 names.clear()
 
     def __len__(self) -> int:
-        return sum(len(names) for ranks in self._ranks.values() for names in ranks)
+        return len(self._place)

@@ -7,7 +7,7 @@ rollbacks made a circle, after everything its author had folded.
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import msgspec
 
@@ -172,6 +172,9 @@ def in_term(
 
 # -- order
 
+_Rank = tuple[int, str, int, str]
+_Ranked = tuple[_Rank, str]
+
 
 def _order(subject: _Subject, claims: Claims, generations: Generations) -> list[str]:
     """Topological (Kahn), ties by claim depth, stream, number and hash. `prev` binds always; what an author had seen, the
@@ -180,38 +183,51 @@ def _order(subject: _Subject, claims: Claims, generations: Generations) -> list[
     ranks = {key: _rank(one, key, claims) for key, one in subject.all.items()}
     after: dict[str, list[str]] = {}
     missing: dict[str, int] = {}
-    chained: dict[str, list[str]] = {}
-    loose: list[tuple[tuple[int, str, int, str], str]] = []
     for key, one in subject.all.items():
-        if one.entry.prev in subject.all:
-            chained.setdefault(one.entry.prev, []).append(key)
-        else:
-            loose.append((ranks[key], key))
         needed = _needed(key, one.entry, subject, claims, generations)
         missing[key] = len(needed)
         for other in needed:
             after.setdefault(other, []).append(key)
     ready = [(ranks[key], key) for key, count in missing.items() if count == 0]
     heapq.heapify(ready)
-    heapq.heapify(loose)
-    order: list[str] = []
-    placed: set[str] = set()
+    order: dict[str, None] = {}
+    chained: dict[str, list[str]] = {}
+    loose: list[_Ranked] = []
     while len(order) < len(subject.all):
-        _, key = heapq.heappop(ready) if ready else heapq.heappop(loose)
-        if key in placed:
+        if not ready and not loose:  # a circle
+            loose, chained = _loose(subject, ranks, order)
+        _, key = heapq.heappop(ready or loose)
+        if key in order:
             continue
-        placed.add(key)
-        order.append(key)
+        order[key] = None
         for other in chained.get(key, ()):
             heapq.heappush(loose, (ranks[other], other))
         for other in after.get(key, ()):
             missing[other] -= 1
-            if missing[other] == 0 and other not in placed:
+            if missing[other] == 0 and other not in order:
                 heapq.heappush(ready, (ranks[other], other))
-    return order
+    return list(order)
 
 
-def _rank(one: Written, key: str, claims: Claims) -> tuple[int, str, int, str]:
+def _loose(
+    subject: _Subject, ranks: Mapping[str, _Rank], placed: Container[str]
+) -> tuple[list[_Ranked], dict[str, list[str]]]:
+    """A heap of the entries that may break a circle, since their `prev` is placed or not here; and the others by `prev`."""
+    loose: list[_Ranked] = []
+    chained: dict[str, list[str]] = {}
+    for key, one in subject.all.items():
+        prev = one.entry.prev
+        if key in placed:
+            continue
+        if prev in subject.all and prev not in placed:
+            chained.setdefault(prev, []).append(key)
+        else:
+            loose.append((ranks[key], key))
+    heapq.heapify(loose)
+    return loose, chained
+
+
+def _rank(one: Written, key: str, claims: Claims) -> _Rank:
     entry = one.entry
     decision = entry.kind in DECISION_KINDS or entry.kind in CLAIM_KINDS
     depth = claims.depth(entry.claim) if decision else 0

@@ -93,6 +93,8 @@ class Node:
         self.given_up: dict[str, int] = {}
         self._views: dict[str, tuple[tuple[int, int], View]] = {}
         self._lines: dict[str, tuple[str, ...]] = {}
+        self._shared: dict[tuple[Stream, str], tuple[sharing.Concerned | None, int, bool]] = {}
+        """The answer, and of what it is a function: whom the incident concerns, and how much of the tree is known."""
         self._tree_version = 0
         for node, parent in neighbours.items():
             self._learn(node, parent, verifier.key(node).public)
@@ -311,7 +313,13 @@ class Node:
         return [] if found is None else [one.tip for one in found.all.values()]
 
     def shared(self, stream: Stream, peer: str) -> bool:
-        return sharing.may_hold(stream, peer, self.about.get(stream.subject), self)
+        about = self.about.get(stream.subject)
+        asked = (stream, peer)
+        known = self._shared.get(asked)
+        if known is None or known[0] is not about or known[1] != len(self.parents):
+            known = (about, len(self.parents), sharing.may_hold(stream, peer, about, self))
+            self._shared[asked] = known
+        return known[2]
 
     def accepts(self, stream: Stream, peer: str) -> bool:
         return sharing.accepts(stream, peer, self.me, self)

@@ -249,7 +249,7 @@ class World:
     def pump(self, node: Node, peer: str) -> None:
         """Send what the link has, as the wire takes it."""
         link = node.links.get(peer)
-        if link is None:
+        if link is None or not link.eager:
             return
         edge = self.edge(node.me, peer)
         for channel, wire in list(edge.wires.items()):

@@ -226,6 +226,7 @@ class Subscriber(Leg):
         super().__init__(profile=profile, host=host, wide=wide)
         self.counter = Counter(sample_every=sample_every)
         self.feedback: rtp_feedback.Feedback | None = None
+        self._told = 0  # the highest number when it reported last
 
     def learn(self, remote: rtp_sdp.Remote) -> None:
         """Take the payload types from the server's description."""
@@ -260,7 +261,9 @@ class Subscriber(Leg):
         if self.counter.ssrc and self.state is State.OPEN:
             self.send_rtcp(rtp_packet.receiver_report(self.local.video_ssrc, self.counter.ssrc, self.counter.highest))
             if self.local.wide:
-                self.send_rtcp(rtp_feedback.nack(self.local.video_ssrc, self.counter.ssrc, self.counter.highest))
+                came = ((self.counter.highest - self._told) & 0x7FFF) * self.counter.streams
+                self._told = self.counter.highest
+                self.send_rtcp(rtp_feedback.nack(self.local.video_ssrc, self.counter.ssrc, self.counter.highest, came))
 
     def ask_key_frame(self) -> None:
         """Send one PLI about the video received so far."""

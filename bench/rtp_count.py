@@ -37,6 +37,11 @@ class Counter:
         self.delays_ns: list[int] = []
         self._seen: dict[bytes, bytearray] = {}
 
+    @property
+    def streams(self) -> int:
+        """How many video streams have been heard."""
+        return len(self._seen)
+
     def heard(self) -> bool:
         """True once an authentic packet of this client's own publisher has arrived."""
         return self.first_media_ns > 0

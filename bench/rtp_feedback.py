@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from media.twcc import Arrivals
 
-NACKED = 10  # of about a thousand packets per second and stream: 1 %
+NACKED = 0.01  # of what arrived
+NACKED_MAX = 17  # what one field can say
 BACK = 20  # so far behind the newest: a repaired loss, not a reordered packet
 
 
@@ -50,9 +51,10 @@ def _place(data: bytes, ident: int) -> int:
     return 0
 
 
-def nack(ssrc: int, about: int, highest: int) -> bytes:
-    """Ask for `NACKED` packets again that arrived a moment ago."""
+def nack(ssrc: int, about: int, highest: int, came: int) -> bytes:
+    """Ask again for `NACKED` of the `came` packets since the last time, at least one: for such as came a moment ago."""
+    count = min(NACKED_MAX, max(1, round(came * NACKED)))
     first = (highest - BACK) & 0xFFFF
-    mask = (1 << (NACKED - 1)) - 1
+    mask = (1 << (count - 1)) - 1
     body = ssrc.to_bytes(4, "big") + about.to_bytes(4, "big") + first.to_bytes(2, "big") + mask.to_bytes(2, "big")
     return b"\x81\xcd\x00\x03" + body

@@ -22,7 +22,7 @@ from typing import Any
 
 from bench import rtp_dtls, sfu_janus, sfu_process, sfu_space
 from bench.rtp_pump import Pump, Shape
-from bench.sfu_bed import Bare, Bed, Window, middle
+from bench.sfu_bed import JOINS, Bare, Bed, Window, middle
 from bench.sfu_worker import Worker
 
 BENCH_S = 75.0
@@ -82,6 +82,7 @@ class Bench:
         self.reasons: dict[str, str] = {}
         self.bare: Bare | None = None
         self.server_core, self.client_core = sfu_process.cores()
+        self.count: int = chosen.subscribers
         self._space_reason = space_reason
         self._ends = time.monotonic() + BENCH_S
 
@@ -89,20 +90,40 @@ class Bench:
         """All of it; returns the figures."""
         sfu_process.pin(os.getpid(), self.client_core)
         try:
-            await self._stand(folder)
-            for number in range(ROUNDS_MAX):
-                if self._enough(number):
-                    break
-                await self._round(number)
-            for bed in self.beds.values():
-                if bed.server.name != "janus_tuned":
-                    await self._guard(bed, bed.join_times(self.pump))
+            await self.stand(folder)
+            await self.measure()
         finally:
-            if self.bare is not None:
-                self.bare.close()
-            for bed in self.beds.values():
-                await bed.server.close()
+            await self.close()
         return self.figures()
+
+    async def measure(self, joins: int = JOINS, *, all_join: bool = True) -> None:
+        """The rounds, then the joins (`all_join`: of the other servers as well)."""
+        await self._floor()
+        for number in range(ROUNDS_MAX):
+            if self._enough(number):
+                break
+            await self._round(number)
+        for bed in self.beds.values():
+            if bed.server.name == "worker" or (all_join and bed.server.name != "janus_tuned"):
+                await self._guard(bed, bed.join_times(self.pump, joins))
+
+    async def reshape(self, shape: Shape, budget_s: float) -> None:
+        """Measure `shape` next, on the same servers and subscribers, at the pace that all of them carry."""
+        for bed in self.beds.values():
+            bed.reshape(shape)
+            await bed.carry(self.pump)
+            shape = bed.shape
+        for bed in self.beds.values():
+            bed.reshape(shape)
+        self.shape = shape
+        self._ends = time.monotonic() + budget_s
+
+    async def close(self) -> None:
+        """End every process that was started."""
+        if self.bare is not None:
+            self.bare.close()
+        for bed in self.beds.values():
+            await bed.server.close()
 
     def _enough(self, number: int) -> bool:
         """True after the wanted number of undisturbed rounds, or when the time is up."""
@@ -114,7 +135,8 @@ class Bench:
             return True
         return False
 
-    async def _stand(self, folder: Path) -> None:
+    async def stand(self, folder: Path) -> None:
+        """Start every server and bring in its subscribers."""
         makers: dict[str, Callable[[Path], Any]] = {}
         if self.chosen.only != "janus":
             makers["worker"] = partial(Worker, core=self.server_core)
@@ -147,6 +169,12 @@ class Bench:
                 publishers=self.chosen.publishers,
             )
             await self._guard(bed, self._stand_one(name, bed))
+
+    async def _floor(self) -> None:
+        """The bare loop for the shape as it is now."""
+        if self.bare is not None:
+            self.bare.close()
+            self.bare = None
         basis = self.beds.get("worker") or self.beds.get("janus")
         if basis is not None:
             self.bare = await asyncio.to_thread(Bare, basis, self.server_core, ROUNDS_MAX, self.chosen.seconds)
@@ -234,7 +262,7 @@ class Bench:
             "ratio": _rounded(ratio),
             "against": against,
             "n": sum(one.forwarded for one in calm(ours)),
-            "shape": f"{self.chosen.publishers}x{self.chosen.subscribers} {self.shape.name}",
+            "shape": f"{self.chosen.publishers}x{self.count} {self.shape.name}",
             "burst": self.shape.burst,
             "profile": self.chosen.profile,
             "rounds": len(calm(ours)),

@@ -4,16 +4,19 @@ Never receives, never rewrites, never looks at a room. Invariant: each order "go
 and sends exactly N bursts to every target, paced like the publisher, then prints "done".
 
 Run by `bench.sfu` as `python -m bench.sfu_bare`; first line of input: JSON {"targets": [[host, port, key hex]],
-"profile", "burst", "packet_bytes", "packets_per_s", "bursts"}; it answers with its own port.
+"profile", "burst", "packet_bytes", "packets_per_s", "bursts", "audio"}; it answers with its own port. With `audio` it
+also protects and sends 20 ms of sound to every target when they are due, as the forwarder has to.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import struct
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from pylibsrtp._binding import ffi, lib
@@ -23,7 +26,8 @@ from bench.rtp_dtls import PROFILES, Profile, sending
 
 UDP_SEGMENT = 103
 DATAGRAM_BYTES_MAX = 1500
-SSRC = 0x0BADBEEF
+SSRC, SOUND_SSRC = 0x0BADBEEF, 0x0BADCAFE
+SOUND_BYTES = 118
 
 
 def premade(bursts: int, burst: int, packet_bytes: int) -> list[list[bytes]]:
@@ -71,6 +75,19 @@ class Seal:
         self.segment = self._size + len(self._gap)
         self._places = [self._base + number * self.segment for number in range(len(frame))]
 
+    def sound(self, number: int) -> None:
+        """Take one packet of sound instead."""
+        packet = rtp_packet.media_packet(
+            payload_type=rtp_sdp.OPUS_PT,
+            marker=False,
+            sequence=number,
+            timestamp=number * 960,
+            ssrc=SOUND_SSRC,
+            extensions=b"",
+            payload=bytes(SOUND_BYTES),
+        )
+        self.load([packet])
+
     def seal(self, session: Any) -> memoryview:
         """The burst under `session` (libsrtp's handle), valid until the next call."""
         end = len(self._plain)
@@ -97,20 +114,26 @@ def main() -> None:
     step_s = order["burst"] / order["packets_per_s"]
     seal = Seal(profile, order["burst"])
     position = 0
+    sounds = itertools.count(1) if order["audio"] else None
     print(sender.getsockname()[1], flush=True)
     for line in sys.stdin:
         count = int(line.split()[1])
-        run(sender, targets, frames[position : position + count], seal, step_s)
+        run(sender, targets, frames[position : position + count], seal, step_s, sounds)
         position += count
         print("done", flush=True)
 
 
 def run(
-    sender: socket.socket, targets: list[tuple[Any, Any]], frames: list[list[bytes]], seal: Seal, step_s: float
+    sender: socket.socket,
+    targets: list[tuple[Any, Any]],
+    frames: list[list[bytes]],
+    seal: Seal,
+    step_s: float,
+    sounds: Iterator[int] | None,
 ) -> None:
-    """Protect and send `frames` to all targets, one frame per `step_s` seconds."""
+    """Protect and send `frames` to all targets, one frame per `step_s` seconds, and `sounds` between them."""
     send = sender.sendmsg
-    due = time.monotonic()
+    due = sound_due = time.monotonic()
     for frame in frames:
         wait_s = due - time.monotonic()
         if wait_s > 0:
@@ -119,6 +142,11 @@ def run(
         segment = [(socket.SOL_UDP, UDP_SEGMENT, struct.pack("=H", seal.segment))] if len(frame) > 1 else []
         for session, address in targets:
             send([seal.seal(session)], segment, 0, address)
+        if sounds is not None and due >= sound_due:
+            sound_due += rtp_packet.AUDIO_FRAME_S
+            seal.sound(next(sounds))
+            for session, address in targets:
+                send([seal.seal(session)], [], 0, address)
         due += step_s
 
 

@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -26,9 +26,10 @@ from bench.rtp_pump import Publishing, Pump, Shape, Stream, Streams
 DELIVERED_MIN = 0.999
 FOREIGN_MAX = 0.10
 LATE_MAX_MS = 10.0
-SETTLE_S = 0.25
+SETTLE_S, SETTLE_MAX_S = 0.25, 3.0  # after the last packet; longer only while something is still on its way
 WARM_S = 0.6
 CLIMB_S, CLIMBS_MAX = 4.0, 6  # so long, so often, until every estimate has found that the highest layer fits
+SLOWER, SLOWER_MAX = 0.6, 4  # a pace that this machine can't carry is lowered so much, so often
 JOINS = 8
 JOIN_TIMEOUT_S = 5.0
 
@@ -155,23 +156,57 @@ class Bed:
         self.stream = Streams(streams)
         # a track exists from its first packet on, and subscribers are offered what exists
         await self._warm(pump)
-        for _ in range(self.count):
-            self.subscribers.append(await self._subscriber(pump))
-        await asyncio.to_thread(pump.open, self.subscribers)
+        await self.grow(pump, self.count)
+        self._meter = sfu_process.Meter(self.server.pids())
+
+    async def grow(self, pump: Pump, count: int) -> None:
+        """Bring in subscribers until there are `count`."""
+        fresh = []
+        for _ in range(count - len(self.subscribers)):
+            fresh.append(await self._subscriber(pump))
+        self.subscribers += fresh
+        self.count = count
+        await asyncio.to_thread(pump.open, fresh)
         await self._warm(pump)
-        for _ in range(CLIMBS_MAX if self.shape.full else 0):
+        if self.shape.full:
+            await self._climb(pump, CLIMBS_MAX)
+
+    async def _climb(self, pump: Pump, most: int) -> bool:
+        """Publish until every estimate has found that the highest layer fits; False if some didn't."""
+        for _ in range(most):
             for one in self.subscribers:
                 one.counter.reset()
             sent = await self._warm(pump, CLIMB_S)
             if sum(one.counter.unique for one in self.subscribers) >= DELIVERED_MIN * sent * self.count:
-                break
-        self._meter = sfu_process.Meter(self.server.pids())
+                return True
+        return False
+
+    def reshape(self, shape: Shape) -> None:
+        """Go on with another burst or pace; what was measured so far is forgotten."""
+        self.shape = shape
+        for one in self.stream.streams:
+            one.shape = shape
+        self.windows, self.joins_ms = [], []
+
+    async def carry(self, pump: Pump) -> None:
+        """Lower the pace until everything arrives, so that what is measured is a rate which this machine can carry."""
+        for _ in range(SLOWER_MAX):
+            if await self._climb(pump, 2):
+                return
+            pace = max(self.shape.burst, int(self.shape.packets_per_s * SLOWER))
+            self.reshape(replace(self.shape, packets_per_s=pace))
 
     async def _warm(self, pump: Pump, seconds: float = WARM_S) -> int:
+        counters = [one.counter for one in self.subscribers]
         run = Publishing(self.stream, seconds)
         run.start()
         await asyncio.to_thread(pump.run, time.monotonic() + seconds + SETTLE_S)
-        return run.join()
+        sent = run.join()
+        due = sent * len(counters)
+        await asyncio.to_thread(
+            pump.run, time.monotonic() + SETTLE_S, lambda: sum(one.unique for one in counters) >= due
+        )
+        return sent
 
     async def _subscriber(self, pump: Pump) -> Subscriber:
         leg = Subscriber(profile=self.profile, host=self.server.host, wide=self.shape.full)
@@ -193,13 +228,15 @@ class Bed:
         run.start()
         pump.run(time.monotonic() + duration_s + 5.0, lambda: not run.alive())
         pump.run(time.monotonic() + SETTLE_S)
+        due = run.join() * len(counters)
+        pump.run(time.monotonic() + SETTLE_MAX_S, lambda: sum(one.unique for one in counters) >= due)
         self.windows.append(span.end(counters, run.join(), self.stream.late_max_s * 1000))
 
-    async def join_times(self, pump: Pump) -> None:
-        """Bring in JOINS more subscribers one after the other while the publisher sends, and time each."""
-        run = Publishing(self.stream, JOINS * JOIN_TIMEOUT_S)
+    async def join_times(self, pump: Pump, joins: int = JOINS) -> None:
+        """Bring in `joins` more subscribers one after the other while the publisher sends, and time each."""
+        run = Publishing(self.stream, joins * JOIN_TIMEOUT_S)
         run.start()
-        for _ in range(JOINS):
+        for _ in range(joins):
             begun_ns = time.time_ns()
             leg = await self._subscriber(pump)
             counter = leg.counter
@@ -219,7 +256,8 @@ class Bare:
     def __init__(self, bed: Bed, core: int, windows: int, duration_s: float) -> None:
         self.bed, self.core = bed, core
         self.windows: list[Window] = []
-        self._bursts = int(duration_s * bed.shape.packets_per_s / bed.shape.burst)
+        pace = bed.shape.packets_per_s * bed.publishers
+        self._bursts = max(1, int(duration_s * pace / bed.shape.burst))
         profile = rtp_dtls.PROFILES[bed.profile]
         keys = [secrets.token_bytes(profile.key_bytes + profile.salt_bytes) for _ in bed.subscribers]
         self._counters = [Counter(incoming=rtp_dtls.receiving(key, profile)) for key in keys]
@@ -236,7 +274,8 @@ class Bare:
             "profile": bed.profile,
             "burst": bed.shape.burst,
             "packet_bytes": bed.shape.packet_bytes,
-            "packets_per_s": bed.shape.packets_per_s,
+            "packets_per_s": pace,
+            "audio": bed.shape.audio,
             "bursts": self._bursts * windows,
         }
         self._say(json.dumps(order))
@@ -263,7 +302,10 @@ class Bare:
         pump.run(time.monotonic() + duration_s + SETTLE_S)
         self._hear()
         pump.run(time.monotonic() + SETTLE_S)
-        self.windows.append(span.end(self._counters, self._bursts * self.bed.shape.burst, 0.0))
+        sent = self._bursts * self.bed.shape.burst
+        due = sent * len(self._counters)
+        pump.run(time.monotonic() + SETTLE_MAX_S, lambda: sum(one.unique for one in self._counters) >= due)
+        self.windows.append(span.end(self._counters, sent, 0.0))
         for leg in self.bed.subscribers:
             leg.socket.connect(leg.address)
             pump.on_media[leg.socket.fileno()] = leg.on_media

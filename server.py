@@ -23,6 +23,7 @@ from command.base.projection import Domain
 from command.domain import (
     account,
     chairing,
+    erasure,
     fence,
     floor,
     generation,
@@ -84,6 +85,7 @@ DOMAIN = (
     location,
     timer,
     nodes,
+    erasure,
     generation,
     tenure,
     presence,

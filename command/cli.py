@@ -108,7 +108,7 @@ def _print(report: Report, witness_problems: list[str], seconds: float) -> None:
     rate = report.entries / seconds if seconds else 0
     print(
         f"{report.entries} entries, {report.streams} streams, {report.seals} seals checked in {seconds:.2f} s "
-        f"({rate:,.0f} entries/s); {report.unwitnessed} unwitnessed; "
+        f"({rate:,.0f} entries/s); {report.erased} erased, {report.unwitnessed} unwitnessed; "
         f"{len(report.problems) + len(witness_problems)} problems"
     )
 

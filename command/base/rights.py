@@ -162,6 +162,7 @@ GRANTS: tuple[tuple[str, tuple[Role, ...], Relation], ...] = (
     ("account.edit", (_SEC,), _ANY),
     ("audit.read", (_AUD,), _ANY),
     ("audit.verify", (_AUD, _SYS), _ANY),
+    ("entry.erase", (_AUD,), _ANY),
     ("node.read", (_SYS, _AUD), _ANY),
     ("node.settle", (_D, _L), _ANY),
     ("node.edit", (_SYS,), _ANY),

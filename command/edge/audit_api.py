@@ -14,17 +14,20 @@ from msgspec import Meta
 from sqlalchemy.engine import Connection
 
 from command.base import entry as entries
-from command.base.entry import Written
+from command.base.entry import Stream, Written
 from command.base.errors import Denied, Missing
 from command.base.rights import allowed
-from command.base.schema import Struct
+from command.base.schema import SomeText, Struct
 from command.domain.account import AUDIT
+from command.domain.erasure import EraseEntry
 from command.domain.incident import INCIDENT
 from command.domain.incident import scope as incident_scope
+from command.domain.nodes import Hex
 from command.domain.registry import SUBJECT
-from command.edge.api import Call, Route, encode
-from command.log.store import ENTRY, RECEIVED_SEAL, SEAL, STREAM
+from command.edge.api import Call, Route, append, encode
+from command.log.store import BRANCH, ENTRY, RECEIVED_SEAL, SEAL, STREAM
 from command.log.timeline import TimelineItem, item_of, position_of
+from command.log.writer import Receipt
 
 EXPORT_PAGE = 500
 FORMAT = "fenghuo export 1"
@@ -55,6 +58,13 @@ class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
 
 class ExportQuery(Struct, frozen=True, kw_only=True):
     subject: Subject
+
+
+class Erase(Struct, frozen=True, kw_only=True):
+    """`entry` is the hash of an entry, as timelines and the audit name it; the reason is kept with the erasure."""
+
+    entry: Hex
+    reason: SomeText
 
 
 def _phones_hidden(call: Call) -> bool:
@@ -193,7 +203,38 @@ def _entry_line(row: Any, bare: bool) -> dict[str, Any]:
     }
 
 
+async def erase(call: Call) -> Receipt:
+    """The private part of an entry goes, everywhere; the entry, its hash and who asked for it stay."""
+    body: Erase = call.body
+    hashed = bytes.fromhex(body.entry)
+
+    def find(connection: Connection) -> tuple[str, int]:
+        chain = sa.select(STREAM.c.subject, STREAM.c.origin, STREAM.c.generation, ENTRY.c.seq)
+        chain = chain.join(STREAM, STREAM.c.id == ENTRY.c.stream).where(ENTRY.c.hash == hashed)
+        loose = sa.select(BRANCH.c.subject, BRANCH.c.origin, BRANCH.c.generation, BRANCH.c.seq)
+        row = connection.execute(chain).first() or connection.execute(loose.where(BRANCH.c.hash == hashed)).first()
+        if row is None:
+            raise Missing("entry.missing", "No entry of this hash is held here.")
+        return str(Stream(row.subject, row.origin, row.generation)), row.seq
+
+    stream, seq = await call.node.store.read(find)
+    return await append(call, EraseEntry(entry=body.entry, reason=body.reason, stream=stream, seq=seq))
+
+
 ROUTES: tuple[Route, ...] = (
+    Route(
+        method="POST",
+        path="/audit/erasures",
+        right="entry.erase",
+        summary="Erase the names, numbers and free text of one entry wherever it went",
+        request=Erase,
+        response=Receipt,
+        handler=erase,
+        status=201,
+        keyed=True,
+        errors=(404, 409),
+        tag="audit",
+    ),
     Route(
         method="GET",
         path="/audit",

@@ -17,19 +17,22 @@ import structlog
 from sqlalchemy.engine import Connection
 
 from command.base import entry as entries
-from command.base.entry import Draft, Written
+from command.base.entry import Draft, Entry, Written
 from command.base.errors import Conflict
 from command.base.projection import Domain, Editing, R, Row, Table
 from command.base.timer import TIMER, HoldTimers, Timer
+from command.domain.erasure import ERASED
 from command.domain.fence import FENCE
 from command.domain.incident import INCIDENT, Incident
 from command.domain.nodes import GENERATION, HOME, NODE, Hierarchy, Home, TreeNode
 from command.domain.notice import NOTICE
 from command.domain.order import ORDER, Order, Owner, Progress, ProgressOrder, binding, issue_late, occupy, release
 from command.domain.tenure import ABOUT_INCIDENT, OWNERS_TIMERS, note_late, settle
+from command.log.audience import holds_any
+from command.log.erasing import Erasing, Gone
 from command.log.intake import Taken
-from command.log.store import AHEAD, BRANCH, ENTRY, STREAM, UNFOLDED
-from command.log.workspace import Workspace
+from command.log.store import AHEAD, BRANCH, ENTRY, STREAM, UNFOLDED, set_meta
+from command.log.workspace import Scratch, Workspace
 from command.tree import picture
 from command.tree.claim import ADOPTED, CLAIM_KINDS, REPORTED, Claim, Cuts, Verdict
 from command.tree.picture import Picture, key_of
@@ -142,6 +145,9 @@ class Folding:
 
     def __init__(self, domain: Domain, rows: Workspace, node: str) -> None:
         self._domain, self._rows, self._node = domain, rows, node
+        self._erasing = Erasing(rows)
+        self._scrubbed: set[str] = set()
+        """Incidents in whose rows something still stands that was erased."""
         self.generation = ""
         self._known: dict[str, _Known] = {}
         self._lagging: dict[str, tuple[float, float]] = {}
@@ -155,6 +161,7 @@ class Folding:
 
     def read(self, connection: Connection, now: float) -> None:
         self._known.clear()
+        self._erasing.read(connection)
         self._folded = {row.subject: msgspec.json.decode(row.folded) for row in connection.execute(sa.select(UNFOLDED))}
         self._lagging = dict.fromkeys(self._folded, (now, now))
         self._crowd = (
@@ -195,6 +202,8 @@ class Folding:
         incident = self._rows.get(INCIDENT, entry.subject.partition("/")[2]) if self._crowd else None
         elsewhere = incident is not None and incident.owner != self._node
         self._domain.project(_Guest(self._rows) if elsewhere else self._rows, written)
+        if entry.kind == ERASED:
+            self._erased(written)
         if not entry.subject.startswith("incident/"):
             if self._crowd and entry.subject == TREE:
                 self._moved()
@@ -222,8 +231,13 @@ class Folding:
     def replay(self, written: Written) -> None:
         """Fold an entry as it was when it came; the caller must `fold` every shared incident afterwards."""
         entry = written.entry
-        if entry.origin == self._node:
+        if entry.kind == ERASED:
+            assert self._rows.connection is not None
+            self._erasing.note(self._rows.connection, written)
+        if entry.origin == self._node and (entry.private is None or written.private is not None):
             self._domain.project(self._rows, written)
+        elif entry.origin == self._node:
+            self._safely(lambda one: self._domain.project(self._rows, one), written)  # its part was erased
         elif entry.subject.startswith("incident/"):
             incident = self._rows.get(INCIDENT, entry.subject.partition("/")[2])
             self._safely(lambda one: self._of_incident(self._view(incident), one), written)
@@ -238,6 +252,7 @@ class Folding:
         if not taken.fresh:
             return
         self._crowd = True
+        taken.fresh = self._erasing.arrived(connection, taken.fresh)
         tree_moved = False
         by_subject: dict[str, list[Written]] = {}
         for written in taken.fresh:
@@ -252,13 +267,17 @@ class Folding:
         for subject, fresh in by_subject.items():
             self._incident(connection, subject, fresh, taken, now)
             self._delivered(fresh)
+        for written in taken.fresh:
+            if written.entry.kind == ERASED:
+                self._erased(written)
         if len(self._known) > KNOWN_MAX:
             self._known.clear()
 
     def ahead(self, fresh: list[Written]) -> None:
         """Act on entries that came before their turn: an order that isn't known yet appears, and so on."""
         self.wanted = []
-        for written in fresh:
+        assert self._rows.connection is not None
+        for written in self._erasing.arrived(self._rows.connection, fresh):
             self._crowd = True
             if written.entry.subject.startswith("incident/"):
                 self._safely(self._provisional, written)
@@ -372,6 +391,48 @@ class Folding:
             place = f"{written.entry.stream} #{written.entry.seq}"
             journal.error("entry.undigested", entry=place, kind=written.entry.kind, error=repr(error)[:200])
 
+    # -- what was erased
+
+    def settled(self) -> set[str]:
+        """After replaying everything: the incidents of which an erasure was found to count only now."""
+        assert self._rows.connection is not None
+        gone = self._erasing.moved(self._rows.connection)
+        return {one.written.entry.subject for one in gone if one.written.entry.subject.startswith("incident/")}
+
+    def _erased(self, written: Written) -> None:
+        connection = self._rows.connection
+        assert connection is not None
+        for gone in self._erasing.note(connection, written):
+            self._scrub(connection, gone)
+
+    def _scrub(self, connection: Connection, gone: Gone) -> None:
+        """Take what was in a private part out of the rows: an incident is folded anew, a row of the registry takes these fields
+        from its entries as they are now; any other row is made anew with all tables at the next start."""
+        entry = gone.written.entry
+        if entry.subject.startswith("incident/"):
+            self._scrubbed.add(entry.subject)
+            self._lag(entry.subject)
+            return
+        key = _owned(entry.subject, entry.kind, entry.body)
+        if key is None:
+            set_meta(connection, "read_schema", "")
+            return
+        kind, _, name = key.partition("/")
+        table = self._domain.tables[kind]
+        row = self._rows.get(table, name)
+        home = self._rows.get(HOME, key)
+        if row is None or (self._node if home is None else home.node) != entry.origin:
+            return
+        scratch = Scratch()
+        for written in _of_row(connection, entry, kind, name):
+            self._safely(lambda one: self._domain.project(scratch, one), written)
+        bare = scratch.get(table, name)
+        if bare is None:
+            self._rows.delete(table, name)
+            return
+        fields = {field: getattr(bare, field) for field in gone.fields if field in bare.__struct_fields__}
+        self._rows.put(table, readable(msgspec.structs.replace(row, **fields)))
+
     # -- anew
 
     @property
@@ -401,13 +462,19 @@ class Folding:
         subject = min(self._lagging, key=lambda name: _due(self._lagging[name], now))
         self.fold(connection, subject)
         del self._lagging[subject]
+        if subject in self._scrubbed:
+            self._scrubbed.discard(subject)
+            self._rows.purge()
         self._folded.pop(subject, None)
         connection.execute(sa.delete(UNFOLDED).where(UNFOLDED.c.subject == subject))
         return subject
 
     def _moved(self) -> None:
-        """The tree changed: places and revocations take part in the verdicts where claims compete or nodes were revoked."""
+        """The tree changed: places and revocations take part in the verdicts where claims compete or nodes were revoked, and
+        in whose erasures count."""
         assert self._rows.connection is not None
+        for gone in self._erasing.moved(self._rows.connection):
+            self._scrub(self._rows.connection, gone)
         revoked = [row.id for row in self._rows.where(NODE) if row.revoked is not None]
         wanted = sa.select(STREAM.c.subject).where(STREAM.c.subject.like("incident/%"), STREAM.c.origin.in_(revoked))
         subjects = set(self._rows.connection.scalars(wanted)) if revoked else set()
@@ -600,6 +667,16 @@ def _entries(connection: Connection, subject: str) -> list[Written]:
 
 def _written(row: Any) -> Written:
     return Written(entry=entries.decode(row.data), data=row.data, hash=row.hash, salt=row.salt, private=row.private)
+
+
+def _of_row(connection: Connection, like: Entry, kind: str, name: str) -> list[Written]:
+    """The entries of the node that wrote `like` which are about one row of the registry, in order."""
+    columns = sa.select(ENTRY.c.data, ENTRY.c.hash, ENTRY.c.salt, ENTRY.c.private, ENTRY.c.number)
+    mine = columns.join(STREAM, STREAM.c.id == ENTRY.c.stream).where(
+        STREAM.c.subject == like.subject, STREAM.c.origin == like.origin, holds_any(connection, [name.encode()])
+    )
+    found = [_written(row) for row in connection.execute(mine.order_by(ENTRY.c.number))]
+    return [one for one in found if one.entry.body.get(kind) == name]
 
 
 def _learn(found: Iterable[Written]) -> _Known:

@@ -97,9 +97,10 @@ def rebuild(store: Store, domain: Domain) -> int:
         rows.begin(connection)
         for _, written in loose:
             folding.replay(written)
+        late = folding.settled()
         rows.flush()
         rows.committed()
-        for subject in _shared(connection, node):
+        for subject in sorted({*_shared(connection, node), *late}):
             rows.begin(connection)
             folding.fold(connection, subject)
             rows.flush()

@@ -231,6 +231,8 @@ class Store:
         self.rows = sa.MetaData()
         self.shelves = {table.name: Shelf(table, self.rows) for table in tables}
         self._moved: tuple[int, int] | None = None
+        self.purging = False
+        """Set in a transaction that erases something: SQLite's WAL still holds it until the next checkpoint has emptied it."""
         self._lock_file: Any = None
         self._lock_connection: Connection | None = None
         self.writer_engine = self._engine(immediate=True)
@@ -262,6 +264,9 @@ class Store:
 
         Does nothing, and wakes no thread, while nothing was committed since the last one that moved everything.
         """
+        if self.purging:
+            await asyncio.get_running_loop().run_in_executor(self._reader_threads, self._purge)
+            return
         written = self._wal_written() if self.sqlite else None
         if written == self._moved:
             return
@@ -275,6 +280,16 @@ class Store:
         if await asyncio.get_running_loop().run_in_executor(self._reader_threads, run):
             self._moved = written
 
+    def _purge(self) -> None:
+        """Empty the WAL; once more later when a reader still needs what is in it."""
+        self.purging = False
+        if not self.sqlite:
+            return
+        with guarded(), self.reader_engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            if driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                self.purging = True
+
     def _wal_written(self) -> tuple[int, int] | None:
         """Something that changes with every commit: the size of the WAL, and when it was written. None when there is none."""
         try:
@@ -286,6 +301,8 @@ class Store:
     def close(self) -> None:
         self._writer_thread.shutdown()
         self._reader_threads.shutdown()
+        if self.purging:
+            self._purge()
         self.reader_engine.dispose()
         if self._lock_connection is not None:
             self._lock_connection.close()
@@ -328,6 +345,7 @@ class Store:
                 "busy_timeout=5000",
                 "cache_size=-65536",
                 f"wal_autocheckpoint={WAL_PAGES_MAX}",
+                "secure_delete=ON",  # what is deleted is overwritten: an erased part must not stay in a free page
             ):
                 cursor.execute(f"PRAGMA {pragma}")
             cursor.close()

@@ -23,8 +23,9 @@ from sqlalchemy.engine import Connection
 
 from command.base.entry import NO_HASH, Seal, Stream, check_seal, leaf_hash, merkle, private_hash, root_from_path
 from command.base.errors import Corrupt
+from command.domain.erasure import Erasure, stream_at
 from command.domain.nodes import TreeNode, node_id
-from command.log.store import AHEAD, BRANCH, HEAD, RECEIVED_SEAL, SEAL, SQL_VARIABLES_MAX, STREAM
+from command.log.store import AHEAD, BRANCH, ENTRY, HEAD, RECEIVED_SEAL, SEAL, SQL_VARIABLES_MAX, STREAM
 
 PROBLEMS_MAX = 1_000
 FETCH = 500
@@ -68,6 +69,7 @@ class _Link(msgspec.Struct, frozen=True):
 
 
 _decode = msgspec.json.Decoder(_Link).decode
+_decode_erasure = msgspec.json.Decoder(Erasure).decode
 _decode_node = msgspec.json.Decoder(TreeNode).decode
 
 
@@ -83,7 +85,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 class Report:
     """The outcome. `unwitnessed` are entries after the last witnessed head: nobody but the database vouches for them, and
     whether more of them were there once, nobody can say. `loose` are those beside the chains. `parts` counts private parts
-    that are there, `absent` those that an entry names and that are not (erased, or withheld by their origin)."""
+    that are there, `absent` those that an entry names and that are not (erased, or withheld by their origin); `erased` the
+    entries held whose erasure is held and counts, none of which may have a part."""
 
     entries: int = 0
     streams: int = 0
@@ -92,6 +95,7 @@ class Report:
     unwitnessed: int = 0
     parts: int = 0
     absent: int = 0
+    erased: int = 0
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, what: str, place: str, hint: str) -> None:
@@ -141,6 +145,7 @@ def verify(connection: Connection, keys: Keys, *, all_seals: bool = False, witne
         _newest_seals(connection, chains, keys, report)
     for table in (BRANCH, AHEAD):
         _loose(connection, table, keys, report)
+    _erased(connection, report)
     _compare(streams, witnessed, report)
     return report
 
@@ -348,6 +353,27 @@ def _loose(connection: Connection, table: sa.Table, keys: Keys, report: Report) 
         if (row.private is not None or row.salt is not None) and not _private(link, row.salt, row.private):
             report.add("private", place, "The private part is not what the entry's salted hash says.")
         _under(row, row, row.origin, place, seals, report)
+
+
+def _erased(connection: Connection, report: Report) -> None:
+    """Is everything gone that was erased?"""
+    if not sa.inspect(connection).has_table("row_erasure"):
+        return
+    for octets in connection.scalars(sa.text('SELECT "row" FROM row_erasure ORDER BY id')).all():
+        row = _decode_erasure(bytes(octets))
+        stream = stream_at(row.stream)
+        if not row.counts or stream is None:
+            continue
+        hashed = bytes.fromhex(row.entry)
+        chain = sa.select(ENTRY.c.salt, ENTRY.c.private).join(STREAM, STREAM.c.id == ENTRY.c.stream)
+        named = [STREAM.c.subject == stream.subject, STREAM.c.origin == stream.origin]
+        found = list(connection.execute(chain.where(*named, ENTRY.c.seq == row.seq, ENTRY.c.hash == hashed)))
+        for table in (BRANCH, AHEAD):
+            mine = [table.c.hash == hashed, table.c.origin == stream.origin]
+            found += connection.execute(sa.select(table.c.salt, table.c.private).where(*mine)).all()
+        report.erased += bool(found)
+        if any(one.salt is not None or one.private is not None for one in found):
+            report.add("private", f"{row.stream} #{row.seq}", "It was erased, and its private part is still here.")
 
 
 class _Commits:

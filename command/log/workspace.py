@@ -69,6 +69,14 @@ class Workspace:
                 found.pop(key, None)
         return [found[key] for key in sorted(found)]
 
+    def select(self, connection: Connection, table: Table[R]) -> list[R]:
+        """Every committed row, outside a batch."""
+        return self._store.shelf(table).select(connection)
+
+    def purge(self) -> None:
+        """What this batch deletes must be nowhere on this disk soon after its commit."""
+        self._store.purging = True
+
     def put(self, table: Table[R], row: R) -> None:
         self._set((table.name, row.id), self.get(table, row.id), row)
 
@@ -121,3 +129,25 @@ class Workspace:
         self._cache.move_to_end(key)
         if len(self._cache) > CACHE_ROWS_MAX:
             self._cache.popitem(last=False)
+
+
+class Scratch:
+    """Implements `projection.Editing` in memory, for working out one row from its entries; it knows no other row."""
+
+    def __init__(self) -> None:
+        self._held: dict[Key, Row] = {}
+
+    def get(self, table: Table[R], key: str) -> R | None:
+        return cast("R | None", self._held.get((table.name, key)))
+
+    def where(self, table: Table[R], **equal: object) -> list[R]:
+        mine = [cast("R", row) for (name, _), row in sorted(self._held.items()) if name == table.name]
+        return [row for row in mine if all(getattr(row, field) == value for field, value in equal.items())]
+
+    def put(self, table: Table[R], row: R) -> None:
+        self._held[table.name, row.id] = row
+
+    add = put
+
+    def delete(self, table: Table[R], key: str) -> None:
+        self._held.pop((table.name, key), None)

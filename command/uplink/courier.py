@@ -50,9 +50,11 @@ class Courier:
         self._active: dict[tuple[str, str], float] = {}
         self._absent: dict[tuple[str, str], float] = {}
         self._wanted: dict[str, None] = {}
+        self._erased: set[str] = set()
 
-    async def open(self) -> None:
-        """Go on with what was wanted before the restart."""
+    async def open(self, erased: Iterable[str] = ()) -> None:
+        """Go on with what was wanted before the restart, and finish deleting what was `erased`."""
+        await self.erase(erased)
         found = await asyncio.to_thread(lambda: sorted(self._folder.glob(f"*{PART}")) if self._folder.is_dir() else [])
         self._wanted = {path.stem: None for path in found if NAME.fullmatch(path.stem)}
 
@@ -66,7 +68,8 @@ class Courier:
         for entry in entries:
             named = entry.body.get("attachments")
             for name in named if isinstance(named, list) else ():
-                if isinstance(name, str) and NAME.fullmatch(name) and len(self._wanted) < WANTED_MAX:
+                known = isinstance(name, str) and NAME.fullmatch(name) and name not in self._erased
+                if known and len(self._wanted) < WANTED_MAX:
                     await self._want(name)
 
     async def _want(self, name: str) -> None:
@@ -79,6 +82,18 @@ class Courier:
 
         if name not in self._wanted and await asyncio.to_thread(begin):
             self._wanted[name] = None
+
+    async def erase(self, names: Iterable[str]) -> None:
+        """Delete these files, and want them no more until `stand` says so."""
+        for name in names:
+            self._erased.add(name)
+            self._wanted.pop(name, None)
+            for path in (self._folder / name, *(self._folder / f"{name}{suffix}" for suffix in (".type", PART))):
+                await asyncio.to_thread(path.unlink, missing_ok=True)
+
+    def stand(self, name: str) -> None:
+        """An entry that was not erased names this file."""
+        self._erased.discard(name)
 
     async def look(self, peers: Iterable[Peer]) -> None:
         """Ask neighbours for what is wanted, `AT_ONCE` files each."""

@@ -19,6 +19,7 @@ from prometheus_client import generate_latest
 from command.base import identity
 from command.base.entry import Entry, Stream
 from command.base.supervise import end, forever, spawn
+from command.domain.erasure import ERASED_FILE
 from command.domain.nodes import NODE, TreeNode
 from command.edge.api import Node
 from command.log.audience import Audience, NodeTree
@@ -62,6 +63,7 @@ class Uplink:
         )
         self.courier = Courier(Path(node.config.data), node.clock, node.config.attachment_bytes_max)
         self._news: list[Entry] = []
+        self._gone: list[str] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="link")
         self._grown: set[Stream] = set()
         self._widened: set[str] = set()
@@ -79,7 +81,8 @@ class Uplink:
         """Read who is who, and begin to dial."""
         rows = await self._node.store.read(lambda c: self._node.store.shelf(NODE).select(c))
         self.nodes.update({row.id: row for row in rows})
-        await self.courier.open()
+        gone = await self._node.store.read(lambda c: self._node.store.shelf(ERASED_FILE).select(c))
+        await self.courier.open([row.id for row in gone])
         self._node.bus.listen(self.on_commit)
         self._tasks = [
             spawn("uplink.grow", forever("uplink.grow", self._grow)),
@@ -130,6 +133,11 @@ class Uplink:
                 self._news.append(entry)
             if entry.kind.startswith(WIDENING) and entry.subject.startswith("incident/"):
                 self._widened.add(entry.subject)
+        for change in commit.changes:
+            if change.table == ERASED_FILE.name and change.after is None:
+                self.courier.stand(change.key)
+            elif change.table == ERASED_FILE.name:
+                self._gone.append(change.key)
         moved = [change for change in commit.changes if change.table == NODE.name]
         for change in moved:
             if isinstance(change.after, TreeNode):
@@ -138,7 +146,7 @@ class Uplink:
                 self.nodes.pop(change.key, None)
         if moved:
             self._moved = True
-        if commit.written or moved:
+        if commit.written or moved or self._gone:
             self._wake.set()
 
     async def _grow(self) -> None:
@@ -150,6 +158,8 @@ class Uplink:
             moved, self._moved = self._moved, False
             if moved:
                 await self._look_at_tree()
+            gone, self._gone = self._gone, []
+            await self.courier.erase(gone)
             news, self._news = self._news, []
             await self.courier.read(news)
             if not self.peers:

@@ -302,6 +302,7 @@ PROBES: dict[tuple[str, str], list[Probe]] = {
     ("POST", "/import/persons"): [command(OF_NODE, _table)],
     # the auditor
     ("GET", "/audit"): [item(OF_NODE, _plain("/audit"))],
+    ("POST", "/audit/erasures"): [command(OF_NODE, _plain("/audit/erasures", entry="ab" * 32, reason="x"))],
     ("GET", "/audit/export"): [
         item(OF_INCIDENT, lambda s, role, relation: Ask(
             path=f"/audit/export?subject=incident/{s.things['incident'][relation]}")),

@@ -1,7 +1,8 @@
 """The demo of the tree: a province, a city, a county and a command vehicle as four servers on loopback, linked, with an incident
 that passes through them.
 
-Shell; the composition root hands it the house. The first run lays the nodes out (organisations at the province, people at each
+Shell; the composition root hands it the house. A line `cut vehicle` (or city, county) on standard input cuts a node off from
+its superior, `join vehicle` joins it again. The first run lays the nodes out (organisations at the province, people at each
 node, pairing by real invitations), every later one finds them again. Invariant: each node keeps its own data and credentials
 in a directory of its own, and Ctrl-C leaves no process behind.
 """
@@ -12,9 +13,11 @@ import os
 import secrets
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from command.base.rights import Role
 from command.base.schema import Place
 from command.base.supervise import spawn
 from command.demo import CREDENTIALS, NUMBER_PREFIX
+from command.demo_wire import Wire
 from command.domain.account import CreateAccount
 from command.domain.nodes import NODE, EditNode, InviteNode, NodeKind, NodeLevel
 from command.domain.registry import ORGANISATION, Tier, UnitKind
@@ -91,6 +95,7 @@ class DemoTree:
         self._folder, self._house = folder, house
         self._ports = dict(zip((post.name for post in POSTS), _ports(first_port), strict=True))
         self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._wires: dict[str, Wire] = {}
 
     def address(self, name: str) -> str:
         return f"http://127.0.0.1:{self._ports[name]}"
@@ -98,6 +103,8 @@ class DemoTree:
     def _settings(self, number: int) -> dict[str, Any]:
         post = POSTS[number]
         parent = self.address(POSTS[number - 1].name) if number else ""
+        if post.name in self._wires:
+            parent = f"http://127.0.0.1:{self._wires[post.name].port}"
         return {
             "data": str(self._folder / post.name),
             "port": self._ports[post.name],
@@ -157,6 +164,9 @@ class DemoTree:
 
     async def _work(self) -> None:
         await self.lay_out()
+        for above, post in pairwise(POSTS):
+            self._wires[post.name] = Wire(self._ports[above.name])
+            await self._wires[post.name].open()
         for number, post in enumerate(POSTS):
             self._processes[post.name] = await self._start(number)
         for post in POSTS:
@@ -164,7 +174,26 @@ class DemoTree:
         await self._incident()
         self._announce()
         ended = [spawn(f"demo.{name}", _ended(process)) for name, process in self._processes.items()]
-        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        listening = spawn("demo.listen", self._listen())
+        try:
+            await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            listening.cancel()
+
+    async def _listen(self) -> None:
+        """What is typed, until standard input ends; a file or nothing there says nothing."""
+        if not (sys.stdin.isatty() or stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode)):
+            return
+        reader = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        while octets := await reader.readline():
+            word, _, name = octets.decode(errors="replace").strip().partition(" ")
+            if name not in self._wires or word not in ("cut", "join"):
+                names = ", ".join(self._wires)
+                print(f"Type `cut NAME` or `join NAME`; NAME is one of {names}.", flush=True)
+                continue
+            await (self._wires[name].close() if word == "cut" else self._wires[name].open())
+            print(f"{name}: {word}", flush=True)
 
     async def _start(self, number: int) -> asyncio.subprocess.Process:
         settings = {f"FENGHUO_{name.upper()}": str(value) for name, value in self._settings(number).items()}
@@ -192,6 +221,8 @@ class DemoTree:
                 await asyncio.sleep(LOOK_S)
 
     async def _stop(self) -> None:
+        for wire in self._wires.values():
+            await wire.close()
         alive = [process for process in self._processes.values() if process.returncode is None]
         for process in alive:
             with contextlib.suppress(ProcessLookupError):
@@ -214,6 +245,7 @@ class DemoTree:
             print(f"\n  {post.title} ({post.level}, {post.kind}): {self.address(post.name)}/", flush=True)
             for name, password in self.credentials(post.name).items():
                 print(f"    {name:<16} {password}", flush=True)
+        print("\n  `cut vehicle` cuts the vehicle off from the county, `join vehicle` joins it again.", flush=True)
 
     # -- the incident
 

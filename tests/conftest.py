@@ -9,15 +9,43 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from playwright.async_api import Browser
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.browser import harness, harness_firefox
 from tests.services import NOT_INSTALLED, Postgres, RedisServer, ServerProcess
 
 DATABASES = ("sqlite", "postgresql")
+
+VIDEO = (
+    "browser/test_room.py",
+    "browser/test_journey.py",
+    "browser/test_meeting.py",
+    "media/test_browsers.py",
+    "media/test_loss.py",
+    "media/test_transport.py",
+)
+"""Files whose browsers encode and decode pictures: two at once on two cores would measure each other."""
+
+DEAREST = (
+    "durability/test_crash.py",
+    "browser/test_screens.py",
+    "security/test_fuzz_api.py",
+    "security/test_rights.py",
+    "security/test_rights_live.py",
+    "browser/test_field.py",
+    "browser/test_admin.py",
+    "browser/test_moves.py",
+    "media/test_meeting_control.py",
+    "sms/test_worker.py",
+    "browser/test_notices.py",
+    "browser/test_clean.py",
+)
+"""The other files of 20 s and more, dearest first, so that none is begun when the other worker is about to end."""
 
 # `make test` on a build machine repeats the same examples, so a red run can be had again; `make fuzz` looks further.
 settings.register_profile("check", deadline=None, derandomize="CI" in os.environ, print_blob=True)
@@ -35,9 +63,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark by what a test uses: `store`, `postgres`, `redis`, `browser`."""
+    """Mark by what a test uses: `store` (unless it says `any_store`), `postgres`, `redis`, `browser`; dearest files first."""
     marks = {
         "database_url": "store",
+        "module_database_url": "store",
         "postgres_url": "postgres",
         "redis_url": "redis",
         "chromium": "browser",
@@ -47,8 +76,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         names: list[str] = getattr(item, "fixturenames", [])
         for fixture, mark in marks.items():
-            if fixture in names:
+            if fixture in names and not (mark == "store" and item.get_closest_marker("any_store")):
                 item.add_marker(mark)
+    rank = {name: number for number, name in enumerate((*VIDEO, *DEAREST))}
+    items.sort(key=lambda item: rank.get(file_of(item.nodeid), len(rank)))
+
+
+def file_of(nodeid: str) -> str:
+    """A test's file, as `VIDEO` and `DEAREST` name it."""
+    return nodeid.partition("::")[0].removeprefix("tests/")
+
+
+class Files(LoadScopeScheduling):
+    """A worker takes whole files, in the order of collection, and one worker takes all of `VIDEO`."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = file_of(nodeid)
+        return "video" if file in VIDEO else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """Ours for `--dist loadfile`."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False  # that would be by the number of tests in a file
+    return Files(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -103,6 +155,18 @@ def redis_url(redis_server: RedisServer) -> str:
     return redis_server.url
 
 
+@pytest.fixture(scope="module")
+def module_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """As `database_url`, for all tests of a file."""
+    if os.environ.get("FENGHUO_TEST_DATABASE", "sqlite") == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres_server")
+        name = server.fresh()
+        yield server.url(name)
+        server.drop(name)
+    else:
+        yield f"sqlite:///{tmp_path_factory.mktemp('database') / 'fenghuo.db'}"
+
+
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The `FENGHUO_DATABASE` of this run: a SQLite file, or with FENGHUO_TEST_DATABASE=postgresql a fresh
@@ -151,14 +215,3 @@ def launch_server(tmp_path: Path, database_url: str) -> Iterator[Callable[..., S
     yield make
     for server in made:
         server.kill()
-
-
-@pytest.fixture
-def server(launch_server: Callable[..., ServerProcess]) -> Iterator[ServerProcess]:
-    """`server.py demo`, ready, on `database_url`; stopped by SIGTERM, which must take < 10 s and end with
-    status 0.
-    """
-    process = launch_server()
-    process.start()
-    yield process
-    process.stop()

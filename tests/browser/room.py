@@ -3,6 +3,7 @@
 Not part of the product; drives the real page against a real server. Invariant: nothing here waits for a fixed time.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +18,8 @@ from tests.browser.harness_firefox import Firefox, FirefoxPage
 from tests.services import ServerProcess
 
 WAIT_S = 30.0
+POLL_S = 0.05
+"""Between two looks at a page: a look costs the page as much as a picture, and it is the pictures that are waited for."""
 SIGNED_IN = "() => document.querySelector('fh-app main') !== null"
 READY = "() => document.querySelector('fh-room-prejoin #join')?.disabled === false"
 LOOK = """async () => {
@@ -106,6 +109,7 @@ class Screen:
             if value:
                 return value
             assert time.monotonic() < end, f"never true: {source[:300]} {argument}"
+            await asyncio.sleep(POLL_S)
 
     async def look(self) -> Any:
         return await self.evaluate(LOOK)
@@ -118,6 +122,7 @@ class Screen:
             if await self.evaluate(f"(seen) => Boolean({test})", seen):
                 return seen
             assert time.monotonic() < end, (test, seen)
+            await asyncio.sleep(POLL_S)
 
     async def decodes(self, others: int, timeout_s: float = WAIT_S, frames: int = 20) -> Any:
         """Wait until pictures of so many others are decoded, drawn and not black, and their voices arrive."""

@@ -3,7 +3,6 @@
 import datetime
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,15 +24,6 @@ TABLE = """姓名,单位,电话,职务
 导入乙,没有的单位,123,
 导入丙,示范西市,+447700900802,
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    data = tmp_path_factory.mktemp("admin") / "node"
-    process = ServerProcess(data=data, database_url=f"sqlite:///{data}.db")
-    process.start()
-    yield process
-    process.stop()
 
 
 async def open_section(page: Page, name: str) -> None:

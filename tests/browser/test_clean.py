@@ -1,7 +1,5 @@
 """Every page, for one account of each kind: nothing is asked of anybody but this server, and the policy is never broken."""
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.async_api import Browser
 
@@ -31,15 +29,6 @@ ACCOUNTS = (
 PAGES = ("/field", "/docs/api")
 """Documents of their own, beside the desk."""
 SHOWN = """(path) => import('/static/routes.js').then(({ find }) => document.querySelector('main > ' + find(path).route.tag))"""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    data = tmp_path_factory.mktemp("clean") / "node"
-    process = ServerProcess(data=data, database_url=f"sqlite:///{data}.db")
-    process.start()
-    yield process
-    process.stop()
 
 
 @pytest.mark.parametrize("account", ACCOUNTS)

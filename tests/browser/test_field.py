@@ -2,10 +2,8 @@
 
 import struct
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.browser.desk import READY_MS, command, report, sign_in, until
@@ -15,15 +13,6 @@ PHONE = {"width": 390, "height": 844}
 TARGET_PX = 38
 HOME = {"latitude": 32.22, "longitude": 154.71, "accuracy": 9}
 NETWORK_ERRORS = ("ERR_INTERNET_DISCONNECTED", "ERR_FAILED")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    data = tmp_path_factory.mktemp("field") / "node"
-    process = ServerProcess(data=data, database_url=f"sqlite:///{data}.db")
-    process.start()
-    yield process
-    process.stop()
 
 
 def png(side: int = 8) -> bytes:

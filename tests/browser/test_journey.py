@@ -5,7 +5,6 @@ With SCREENSHOTS=1 the pictures for the README and the docs are written to `docs
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +30,9 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def county(tmp_path: Path, database_url: str) -> Iterator[ServerProcess]:
-    """A fresh demo: the journey is told from its first incident."""
-    process = ServerProcess(data=tmp_path / "node", database_url=database_url)
-    process.start()
-    yield process
-    process.stop()
+def county(own_server: ServerProcess) -> ServerProcess:
+    """The journey is told from a demo's first incident."""
+    return own_server
 
 
 async def picture(page: Page, name: str) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -28,19 +28,6 @@ FREE = {
     "spotlight": [],
 }
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One demo node for all of these: each makes its own room."""
-    data = tmp_path_factory.mktemp("meeting")
-    process = ServerProcess(data=data / "node", database_url=f"sqlite:///{data / 'fenghuo.db'}")
-    process.start()
-    try:
-        yield process
-        process.stop()
-    finally:
-        process.kill()
 
 
 class Hall:
@@ -102,8 +89,8 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(house: ServerProcess, browser: Browser) -> AsyncIterator[Hall]:
-    async with hall(house, browser) as made:
+async def shared(server: ServerProcess, browser: Browser) -> AsyncIterator[Hall]:
+    async with hall(server, browser) as made:
         yield made
 
 
@@ -217,9 +204,9 @@ async def test_who_comes_while_there_is_a_waiting_room_waits_until_the_chair_adm
 
 
 async def test_chat_minutes_and_attendance_are_there_for_everybody_and_after_the_meeting(
-    house: ServerProcess, browser: Browser
+    server: ServerProcess, browser: Browser
 ) -> None:
-    async with hall(house, browser) as meeting:
+    async with hall(server, browser) as meeting:
         await _chat_and_minutes(meeting)
 
 
@@ -244,10 +231,12 @@ async def _chat_and_minutes(meeting: Hall) -> None:
     meeting.clean()
 
 
-async def test_a_meeting_is_scheduled_its_people_are_told_and_it_begins(house: ServerProcess, browser: Browser) -> None:
-    page, watch = await sign_in(browser, house, "duty-county1")
+async def test_a_meeting_is_scheduled_its_people_are_told_and_it_begins(
+    server: ServerProcess, browser: Browser
+) -> None:
+    page, watch = await sign_in(browser, server, "duty-county1")
     title = f"防汛例会{uuid4().hex[:5]}"
-    await page.goto(f"{house.base_url}/#/meetings")
+    await page.goto(f"{server.base_url}/#/meetings")
     await page.locator("#schedule").click()
     form = page.locator("dialog[data-name=schedule]")
     await form.locator("[name=title]").fill(title)
@@ -264,7 +253,7 @@ async def test_a_meeting_is_scheduled_its_people_are_told_and_it_begins(house: S
     key = await item.get_attribute("data-meeting")
     found = await page.evaluate(f"fetch('/api/v1/meetings/{key}/calendar').then((answer) => answer.text())")
     assert re.search(r"BEGIN:VCALENDAR\r\n", found) and title in found.replace("\r\n ", "")
-    async with api(house, "duty-county1") as officer:
+    async with api(server, "duty-county1") as officer:
         notices = (await officer.ok("GET", "/notices?limit=100"))["items"]
     assert [row for row in notices if title in row["text_zh"] and f"#/room/{key}" in row["text_zh"]]
     await item.locator("a", has_text="打开").click()
@@ -274,15 +263,15 @@ async def test_a_meeting_is_scheduled_its_people_are_told_and_it_begins(house: S
     watch.assert_clean()
 
 
-async def test_a_field_member_joins_the_room_inside_the_field_page(house: ServerProcess, browser: Browser) -> None:
-    async with api(house, "duty-county1") as officer, api(house, "fire-county1") as member:
+async def test_a_field_member_joins_the_room_inside_the_field_page(server: ServerProcess, browser: Browser) -> None:
+    async with api(server, "duty-county1") as officer, api(server, "fire-county1") as member:
         unit = (await member.ok("GET", "/session"))["unit"]["id"]
         incident = await officer.incident()
         room = await officer.room(incident)
         order = {"incident": incident, "assignee": {"kind": "unit", "id": unit}, "task": "赶赴现场", "ladder": []}
         await officer.ok("POST", "/orders", order)  # after the room was opened: it lets them in all the same
     screen = await chromium_screen(browser, width=375, height=667)
-    await screen.sign_in(house, "fire-county1", f"field#/room/{room}", shown="fh-field-app main")
+    await screen.sign_in(server, "fire-county1", f"field#/room/{room}", shown="fh-field-app main")
     assert isinstance(screen.page, Page)
     await screen.until(READY)
     await screen.click("fh-room-prejoin #join")
@@ -298,11 +287,11 @@ async def test_a_field_member_joins_the_room_inside_the_field_page(house: Server
     await expect(screen.page.locator("[data-ended=left]")).to_be_visible()
 
 
-async def test_on_a_phone_every_control_is_within_reach(house: ServerProcess, browser: Browser) -> None:
-    async with api(house, "duty-county1") as officer:
+async def test_on_a_phone_every_control_is_within_reach(server: ServerProcess, browser: Browser) -> None:
+    async with api(server, "duty-county1") as officer:
         room = await officer.room(await officer.incident())
     screen = await chromium_screen(browser, width=375, height=667)
-    await screen.enter(house, "duty-county1", room)
+    await screen.enter(server, "duty-county1", room)
     assert isinstance(screen.page, Page)
     await screen.click("#people")
     for leaf in ("control", "hands", "roll", "chat", "record", "people"):

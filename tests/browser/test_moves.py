@@ -3,9 +3,7 @@
 import asyncio
 import base64
 import re
-from collections.abc import Iterator
 
-import pytest
 from playwright.async_api import Browser, FilePayload, Page, expect
 
 from tests.browser.desk import READY_MS, SEA, command, report, sign_in, until
@@ -25,16 +23,6 @@ PIXEL = """([lon, lat]) => import('ol/proj.js').then(({ fromLonLat }) => {
     const [x, y] = map.getPixelFromCoordinate(fromLonLat([lon, lat]));
     return [box.x + x, box.y + y];
 })"""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One demo for all of these: each test looks only at what it made."""
-    data = tmp_path_factory.mktemp("moves") / "node"
-    process = ServerProcess(data=data, database_url=f"sqlite:///{data}.db")
-    process.start()
-    yield process
-    process.stop()
 
 
 async def fence_named(page: Page, name: str) -> dict[str, object] | None:

@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Browser, Locator, Page, expect
 
 from tests.browser.desk import READY_MS, sign_in
-from tests.services import ServerProcess
+from tests.services import Seed, ServerProcess
 
 DESK = {"width": 1366, "height": 768}
 PHONE = {"width": 390, "height": 844}
@@ -14,15 +14,11 @@ FORBIDDEN = "内部绝密"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def server(seed: Seed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     directory = tmp_path_factory.mktemp("notices")
     words = directory / "words.txt"
     words.write_text(f"{FORBIDDEN}\n")
-    process = ServerProcess(
-        data=directory / "node",
-        database_url=f"sqlite:///{directory}/node.db",
-        environment={"FENGHUO_FORBIDDEN_WORDS": str(words)},
-    )
+    process = seed.node(directory / "demo", environment={"FENGHUO_FORBIDDEN_WORDS": str(words)})
     process.start()
     yield process
     process.stop()

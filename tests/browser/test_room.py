@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -53,19 +53,6 @@ class Meeting:
         await self.officer.ok("POST", path, {"act": act, "kind": kind})
 
 
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One demo node for all tests that leave it as they found it."""
-    data = tmp_path_factory.mktemp("house")
-    process = ServerProcess(data=data / "node", database_url=f"sqlite:///{data / 'fenghuo.db'}")
-    process.start()
-    try:
-        yield process
-        process.stop()
-    finally:
-        process.kill()
-
-
 @asynccontextmanager
 async def held(server: ServerProcess) -> AsyncIterator[Meeting]:
     async with api(server, "duty-county1") as officer:
@@ -74,15 +61,15 @@ async def held(server: ServerProcess) -> AsyncIterator[Meeting]:
 
 
 @pytest.fixture
-async def meeting(house: ServerProcess) -> AsyncIterator[Meeting]:
-    async with held(house) as made:
+async def meeting(server: ServerProcess) -> AsyncIterator[Meeting]:
+    async with held(server) as made:
         yield made
 
 
 @pytest.fixture
-async def own_meeting(server: ServerProcess) -> AsyncIterator[Meeting]:
+async def own_meeting(own_server: ServerProcess) -> AsyncIterator[Meeting]:
     """On a node of its own, on the database of this run."""
-    async with held(server) as made:
+    async with held(own_server) as made:
         yield made
 
 

@@ -3,11 +3,9 @@
 import os
 import re
 import signal
-from collections.abc import Iterator
 from itertools import combinations
 from uuid import uuid4
 
-import pytest
 from playwright.async_api import Browser, Page, expect
 
 from command.base.schema import Category, Level, Urgency
@@ -19,16 +17,6 @@ STATIC = ROOT / "static"
 STALE_MS = 15_000
 PARTS = ("base", "picture", "incident", "room", "field", "notices", "admin")
 LITERAL = re.compile(r"""\bt\("([\w.]+)\"""")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One demo for all of these: each test looks only at what it made."""
-    data = tmp_path_factory.mktemp("screens") / "node"
-    process = ServerProcess(data=data, database_url=f"sqlite:///{data}.db")
-    process.start()
-    yield process
-    process.stop()
 
 
 async def module(page: Page, path: str, name: str = "default") -> object:

@@ -12,6 +12,8 @@ from media.experience import Experience, MediaMetrics
 from tests.media.test_signalling import Table, heard
 from tests.node import service
 
+pytestmark = pytest.mark.any_store
+
 
 def interval(
     *, lost: float = 0.0, packets: int = 100, role: control.Role = "subscribe", layer: int = 1

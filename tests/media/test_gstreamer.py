@@ -14,6 +14,8 @@ import pytest
 from tests.media.test_whip import Site, site  # noqa: F401  # the fixture
 from tests.services import NOT_INSTALLED, die_with_parent, program
 
+pytestmark = pytest.mark.any_store
+
 SCRIPT = Path(__file__).with_name("gst_client.py")
 PACKAGES = "python3-gst-1.0 gir1.2-gst-plugins-bad-1.0 gstreamer1.0-nice gstreamer1.0-plugins-base/good/bad"
 PROBE = (

@@ -20,6 +20,8 @@ from command.domain.registry import ACCOUNT
 from command.edge.api import Node
 from tests.node import NODE, service, world
 
+pytestmark = pytest.mark.any_store
+
 MEMBERS = 100
 WAIT_S = 60.0
 

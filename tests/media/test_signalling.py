@@ -22,6 +22,8 @@ from media.seat import PENDING_FRAMES_MAX, Frame, Seat, grade_of, read_frame
 from media.signalling import SEATS_PER_ACCOUNT_MAX
 from tests.node import NODE, service, world
 
+pytestmark = pytest.mark.any_store
+
 
 class Table:
     """A listening node with an open room, and members who speak JSON."""

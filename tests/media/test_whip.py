@@ -23,6 +23,8 @@ from media.sdp import SDP_BYTES_MAX
 from media.sdpfrag import FRAGMENT_BYTES_MAX, FRAGMENT_TYPE
 from tests.node import NODE, World, service, world
 
+pytestmark = pytest.mark.any_store
+
 SDP = "application/sdp"
 FRAMES = 15
 

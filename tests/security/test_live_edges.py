@@ -27,6 +27,8 @@ from command.log.store import ENTRY
 from tests.command.assembly import PASSWORD, assembled
 from tests.security.scene import ASSIGNED, LINE, NODE, Scene, scene
 
+pytestmark = pytest.mark.any_store
+
 REPORT = {"category": "accident", "level": "IV", "title": "x", "place": {"lon": 1, "lat": 1}}
 
 

@@ -8,7 +8,7 @@ state it follows from, so never twice.
 from enum import StrEnum
 from typing import Annotated, Any
 
-from msgspec import UNSET, Meta, UnsetType, field, structs
+from msgspec import UNSET, Meta, UnsetType, convert, field, structs
 from msgspec.structs import replace
 
 from command.base.area import checked
@@ -37,9 +37,15 @@ from command.domain.registry import ORGANISATION, UNIT
 from geo import fence as geo_fence
 from geo import shape
 from geo.errors import GeoError
+from geo.window import Window
 
 RULES_MAX = 6
 UNITS_MAX = 500
+
+
+Minute = Annotated[int, Meta(ge=0, le=1440)]
+Days = Annotated[list[Annotated[int, Meta(ge=0, le=6)]], Meta(min_length=1, max_length=7)]
+Offset = Annotated[int, Meta(ge=-840, le=840)]
 
 
 class Rule(StrEnum):
@@ -61,13 +67,29 @@ Units = Annotated[list[Id], Meta(max_length=UNITS_MAX)]
 Buffer = Annotated[float, Meta(ge=0, le=10_000)]
 
 
-WATCHED = ("geometry", "rules", "units", "exit_buffer_m", "dwell_s")
+class TimeWindow(Value, frozen=True, kw_only=True):
+    """When a fence is on: from `from_at` until before `to_at` (null: open), and within that daily. `daily_min` is the first
+    minute of the local day and the one after the last; [1320, 360] runs over midnight and belongs to the day it began. `days`:
+    0 Monday to 6 Sunday."""
+
+    from_at: Instant | None = None
+    to_at: Instant | None = None
+    daily_min: tuple[Minute, Minute] | None = None
+    days: Days = field(default_factory=lambda: list(range(7)))
+    utc_offset_min: Offset = 480
+
+
+Windows = Annotated[list[TimeWindow], Meta(max_length=geo_fence.WINDOWS_MAX)]
+
+
+WATCHED = ("geometry", "rules", "units", "exit_buffer_m", "dwell_s", "lost_s", "windows")
 """The fields of a fence that the watching depends on."""
 
 
 class Fence(Row, frozen=True, kw_only=True):
     """`inside` are the ids of units that are in it now; `notes` what was repaired when it was drawn; `units` whom it
-    watches (empty: everybody). `dwell_s` 0 means the default of ten minutes; rule `absent` waits as long."""
+    watches (empty: everybody). `dwell_s` 0 means the default of ten minutes; rule `absent` waits as long. `lost_s` is the
+    silence that rule `lost` tells of, 0 the default of ten minutes. `windows`: when it is on (empty: always)."""
 
     name: ShortText
     geometry: Geometry
@@ -78,6 +100,8 @@ class Fence(Row, frozen=True, kw_only=True):
     units: list[Id] = []
     exit_buffer_m: float = 20.0
     dwell_s: int = 0
+    lost_s: int = 0
+    windows: list[TimeWindow] = []
     active: bool = True
     inside: list[Id] = []
     drawn_at: Instant
@@ -104,6 +128,8 @@ class DrawFence(Struct, frozen=True, kw_only=True):
     units: Units = []
     exit_buffer_m: Buffer = 20.0
     dwell_s: Seconds = 0
+    lost_s: Seconds = 0
+    windows: Windows = []
 
 
 class EditFence(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -115,6 +141,8 @@ class EditFence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     units: Units | UnsetType = UNSET
     exit_buffer_m: Buffer | UnsetType = UNSET
     dwell_s: Seconds | UnsetType = UNSET
+    lost_s: Seconds | UnsetType = UNSET
+    windows: Windows | UnsetType = UNSET
 
 
 class RemoveFence(Struct, frozen=True, kw_only=True):
@@ -154,35 +182,44 @@ def fence_draft(
     units: list[str] | None = None,
     exit_buffer_m: float = 20.0,
     dwell_s: int = 0,
+    lost_s: int = 0,
+    windows: list[TimeWindow] | None = None,
 ) -> tuple[str, Draft]:
     """A new fence's id and entry; a plan draws its fence through this too. `geometry` must be canonical already.
 
     Raises `Rejected` for one that can't be watched.
     """
     key = context.new_id()
-    _check(key, geometry, rules, units or [], exit_buffer_m, dwell_s)
-    body: dict[str, Any] = {
-        "fence": key,
+    watching: dict[str, Any] = {
         "geometry": geometry,
-        "notes": notes,
         "rules": rules,
-        "organisation": organisation,
-        "incident": incident,
         "units": units or [],
         "exit_buffer_m": exit_buffer_m,
         "dwell_s": dwell_s,
+        "lost_s": lost_s,
+        "windows": windows or [],
     }
+    _check(key, **watching)
+    body = {"fence": key, "notes": notes, "organisation": organisation, "incident": incident, **watching}
     subject = f"incident/{incident}" if incident else f"fence/{key}"
     return key, Draft(subject=subject, kind="fence.drawn", body=body, private={"name": name})
 
 
 def watched(row: Fence) -> geo_fence.Fence:
     """The fence as the engine watches it. Raises `GeoError` for one of an earlier version that no longer can be."""
-    return _watched(row.id, row.geometry, row.rules, row.units, row.exit_buffer_m, row.dwell_s)
+    return _watched(row.id, **{name: getattr(row, name) for name in WATCHED})
 
 
 def _watched(
-    key: str, geometry: Geometry, rules: list[Rule], units: list[str], exit_buffer_m: float, dwell_s: int
+    key: str,
+    *,
+    geometry: Geometry,
+    rules: list[Rule],
+    units: list[str],
+    exit_buffer_m: float,
+    dwell_s: int,
+    lost_s: int,
+    windows: list[TimeWindow],
 ) -> geo_fence.Fence:
     return geo_fence.Fence(
         id=key,
@@ -192,14 +229,18 @@ def _watched(
         exit_buffer_m=exit_buffer_m,
         dwell_s=float(dwell_s or geo_fence.DWELL_S),
         absent_s=float(dwell_s or geo_fence.ABSENT_S),
+        lost_s=float(lost_s or geo_fence.LOST_S),
+        windows=tuple(_window(one) for one in windows),
     )
 
 
-def _check(
-    key: str, geometry: Geometry, rules: list[Rule], units: list[str], exit_buffer_m: float, dwell_s: int
-) -> None:
+def _window(one: TimeWindow) -> Window:
+    return Window(**{**structs.asdict(one), "days": frozenset(one.days)})
+
+
+def _check(key: str, **watching: Any) -> None:
     try:
-        _watched(key, geometry, rules, units, exit_buffer_m, dwell_s)
+        _watched(key, **watching)
     except GeoError as error:
         raise Rejected(error.code, error.hint, **error.details) from None
 
@@ -227,6 +268,8 @@ def decide_draw(rows: Rows, request: DrawFence, context: Context) -> Decision:
         units=request.units,
         exit_buffer_m=request.exit_buffer_m,
         dwell_s=request.dwell_s,
+        lost_s=request.lost_s,
+        windows=request.windows,
     )
     return Decision(drafts=[draft], id=key, result={"notes": notes} if notes else {})
 
@@ -241,7 +284,7 @@ def decide_edit(rows: Rows, request: EditFence, context: Context) -> Decision:
     private: dict[str, Any] = {}
     if request.geometry is not UNSET:
         body["geometry"], body["notes"] = checked(request.geometry)
-    for name in ("rules", "units", "exit_buffer_m", "dwell_s"):
+    for name in WATCHED[1:]:
         if getattr(request, name) is not UNSET:
             body[name] = getattr(request, name)
     for unit in body.get("units", ()):
@@ -291,9 +334,15 @@ def _drawn(rows: Editing, written: Written) -> None:
         units=body.get("units", []),
         exit_buffer_m=body["exit_buffer_m"],
         dwell_s=body["dwell_s"],
+        lost_s=body.get("lost_s", 0),
+        windows=_windows(body),
         drawn_at=written.entry.at,
     )
     rows.add(FENCE, fence)
+
+
+def _windows(body: dict[str, Any]) -> list[TimeWindow]:
+    return convert(body.get("windows", []), list[TimeWindow])
 
 
 def _edited(rows: Editing, written: Written) -> None:
@@ -301,9 +350,10 @@ def _edited(rows: Editing, written: Written) -> None:
     if fence is None:
         return
     body = written.entry.body
-    changes: dict[str, Any] = {
-        name: body[name] for name in ("geometry", "notes", "units", "exit_buffer_m", "dwell_s") if name in body
-    }
+    plain = ("geometry", "notes", "units", "exit_buffer_m", "dwell_s", "lost_s")
+    changes: dict[str, Any] = {name: body[name] for name in plain if name in body}
+    if "windows" in body:
+        changes["windows"] = _windows(body)
     if "rules" in body:
         changes["rules"] = [Rule(rule) for rule in body["rules"]]
     if "name" in written.secrets:

@@ -34,6 +34,26 @@ export function shapeOf(geometry, data) {
   return { type: "Polygon", coordinates: [[...ring, ring[0]], ...geometry.coordinates.slice(1)] };
 }
 
+/** The minutes of the day between which it is on, [] for always; null when its windows say more than this form can.
+ * @param {any[]} windows @returns {number[] | null} */
+function daily(windows) {
+  if (!windows.length) return [];
+  const [{ from_at, to_at, daily_min, days }] = windows;
+  return windows.length === 1 && !from_at && !to_at && daily_min && (days?.length ?? 7) === 7 ? daily_min : null;
+}
+
+/** @param {number | undefined} minute */
+const clock = (minute) => (minute === undefined ? "" : `${String(Math.floor(minute / 60) % 24).padStart(2, "0")}:${String(minute % 60).padStart(2, "0")}`);
+
+/** The windows that the form says: {} when it shows none. @param {FormData} data */
+function windowsOf(data) {
+  if (!data.has("on_from")) return {};
+  const [from, until] = ["on_from", "on_until"].map((name) => String(data.get(name) ?? ""));
+  if (!from || !until) return { windows: [] };
+  const minute = (/** @type {string} */ text) => Number(text.slice(0, 2)) * 60 + Number(text.slice(3, 5));
+  return { windows: [{ daily_min: [minute(from), minute(until)], utc_offset_min: -new Date().getTimezoneOffset() }] };
+}
+
 /** @param {any} geometry @param {Record<string, any>} values */
 const fields = (geometry, values) => html`<div class="form">
   <label class="field"><span class="label required">${t("label.name")}</span><input name="name" maxlength="100" required autofocus .value=${values.name ?? ""} /></label>
@@ -43,6 +63,11 @@ const fields = (geometry, values) => html`<div class="form">
   </div></fieldset>
   <label class="field half"><span class="label">${t("label.exit_buffer_m")}</span><input name="exit_buffer_m" type="number" min="0" max="10000" .value=${String(values.exit_buffer_m ?? 20)} required /></label>
   <label class="field half"><span class="label">${t("label.dwell_s")}</span><input name="dwell_s" type="number" min="0" max="2592000" .value=${String(values.dwell_s ?? 0)} required /></label>
+  <label class="field half"><span class="label">${t("label.lost_s")}</span><input name="lost_s" type="number" min="0" max="2592000" .value=${String(values.lost_s ?? 0)} required /></label>
+  ${daily(values.windows ?? []) === null
+    ? html`<p class="muted small">${t("fence.windows", { n: values.windows.length })}</p>`
+    : html`<label class="field quarter"><span class="label">${t("fence.on_from")}</span><input name="on_from" type="time" .value=${clock(daily(values.windows ?? [])?.[0])} /></label>
+        <label class="field quarter"><span class="label">${t("fence.on_until")}</span><input name="on_until" type="time" .value=${clock(daily(values.windows ?? [])?.[1])} /></label>`}
   ${"version" in values
     ? nothing
     : html`<label class="field"><span class="label">${t("fence.bound_to")}</span><select name="incident">
@@ -58,6 +83,8 @@ const request = (geometry, data) => ({
   rules: data.getAll("rules").map(String),
   exit_buffer_m: Number(data.get("exit_buffer_m")),
   dwell_s: Number(data.get("dwell_s")),
+  lost_s: Number(data.get("lost_s")),
+  ...windowsOf(data),
 });
 
 /** Notes of what the server mended in the drawing. @param {any} receipt */

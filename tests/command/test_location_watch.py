@@ -8,7 +8,7 @@ import pytest
 
 from command.base.clock import MICROSECONDS
 from command.base.errors import Rejected, Unavailable
-from command.domain.fence import EditFence, RemoveFence, Rule
+from command.domain.fence import EditFence, RemoveFence, Rule, TimeWindow
 from command.domain.incident import Step as IncidentStep
 from command.domain.incident import StepIncident
 from command.domain.location import FENCE_STATE, FORGET_AT_ONCE, LOCATION, TRACK, TRAIL, RecordFixes, Source, TrackPoint
@@ -163,6 +163,31 @@ async def test_rule_dwell_and_rule_absent_wait_for_the_fence_s_own_time(database
         p.clock.advance(200)
         await p.watch.sweep()
         assert await p.crossings(incident) == [("dwell", p.world.unit), ("absent", away)]
+
+
+async def test_a_fence_says_what_silence_is_and_tells_nothing_outside_its_windows(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with places(database_url, tmp_path) as p:
+        incident = await p.incident()
+        minute = (p.clock.now() // 60_000_000 + 480) % 1440
+        later = [TimeWindow(daily_min=((minute + 600) % 1440, (minute + 660) % 1440))]
+        patient = await p.draw(incident, lost_s=1200)
+        shut = await p.draw(incident, Rule.ENTER, windows=later)
+        await p.drive(15)
+        p.clock.advance(1190)
+        await p.watch.sweep()
+        assert await p.crossings(incident) == [("enter", p.world.unit)]
+        p.clock.advance(30)
+        await p.watch.sweep()
+        assert await p.crossings(incident) == [("enter", p.world.unit), ("lost", p.world.unit)]
+        assert (await p.fence(shut)).inside == [] and (await p.fence(patient)).inside == [p.world.unit]
+        row = await p.fence(shut)
+        await p.decide(EditFence(id=shut, version=row.version, windows=[]))
+        assert (await p.fence(shut)).windows == []
+        with pytest.raises(Rejected) as refused:
+            await p.decide(EditFence(id=shut, version=row.version + 1, windows=[TimeWindow(daily_min=(60, 60))]))
+        assert refused.value.details == {"field": "windows"}
 
 
 async def test_a_fence_that_could_not_be_watched_is_refused_when_drawn(database_url: str, tmp_path: Path) -> None:

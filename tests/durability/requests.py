@@ -525,12 +525,23 @@ def _draw(m: Maker) -> Values:
     values = {"name": m.name(), "geometry": m.area(), "rules": _rules(m)}
     if m.often(0.8):
         values["incident"] = m.id("incident")
-    return values | m.picked(units=lambda: m.ids("unit"), exit_buffer_m=lambda: 30, dwell_s=lambda: 60)
+    return values | m.picked(
+        units=lambda: m.ids("unit"), exit_buffer_m=lambda: 30, dwell_s=lambda: 60, lost_s=lambda: 900, windows=_windows
+    )
+
+
+def _windows() -> list[fence.TimeWindow]:
+    return [fence.TimeWindow(daily_min=(1320, 360), days=[0, 4])]
 
 
 def _edit_fence(m: Maker) -> Values:
     return m.named("fence", active=True) | m.picked(
-        name=m.name, geometry=m.area, rules=lambda: _rules(m), units=lambda: m.ids("unit"), dwell_s=lambda: 90
+        name=m.name,
+        geometry=m.area,
+        rules=lambda: _rules(m),
+        units=lambda: m.ids("unit"),
+        dwell_s=lambda: 90,
+        windows=_windows,
     )
 
 

@@ -250,6 +250,8 @@ export default {
   "label.rules": "Rules",
   "label.exit_buffer_m": "Exit buffer (m)",
   "label.dwell_s": "Dwell time (s)",
+  "label.lost_s": "Silence (s, 0: 10 min)",
+  "label.windows": "Time windows",
   "label.task": "Task",
   "label.due_at": "Due",
   "label.approve": "Approve",

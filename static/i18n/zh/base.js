@@ -250,6 +250,8 @@ export default {
   "label.rules": "规则",
   "label.exit_buffer_m": "离开缓冲（米）",
   "label.dwell_s": "停留时间（秒）",
+  "label.lost_s": "静默时间（秒，0 为 10 分钟）",
+  "label.windows": "时间窗口",
   "label.task": "任务",
   "label.due_at": "完成期限",
   "label.approve": "批准",

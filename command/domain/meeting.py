@@ -24,6 +24,7 @@ from command.domain.room import (
     MEETING,
     Attendance,
     Meeting,
+    Quality,
     Span,
     admit,
     attendance_id,
@@ -218,7 +219,8 @@ def _attend(rows: Editing, room: Room, member: Member, written: Written, *, know
     row = rows.get(ATTENDANCE, key)
     if written.entry.kind == "room.left":
         if row is not None and known:
-            rows.put(ATTENDANCE, _gone(row, 1, at))
+            left, stay = _gone(row, 1, at), written.entry.body.get("quality")
+            rows.put(ATTENDANCE, replace(left, quality=(row.quality or Quality()).and_then(stay)) if stay else left)
         return
     if known:
         return

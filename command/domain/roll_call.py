@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from command.base.entry import Draft, Written
 from command.base.errors import Conflict
-from command.base.projection import Context, Decision, Editing, Rows, Table
+from command.base.projection import Context, Decision, Editing, Row, Rows, Table
 from command.base.schema import Id, Instant, Struct, Value, need
 from command.base.timer import HANDLERS, Timer, arm, disarm
 from command.domain.registry import ACCOUNT
@@ -68,7 +68,10 @@ class RollCall(OfRoom, frozen=True, kw_only=True):
     called: list[Called] = []
 
 
-class ChatLine(OfRoom, frozen=True, kw_only=True):
+class ChatLine(Row, frozen=True, kw_only=True):
+    """Whoever may follow the room may read it, whenever they came: it says nothing of who that is."""
+
+    room: Id
     account: Id
     text: str
     at: Instant
@@ -251,11 +254,10 @@ def _finish(rows: Editing, written: Written, row: RollCall) -> None:
 
 def _said(rows: Editing, written: Written) -> None:
     entry = written.entry
-    room = rows.get(ROOM, entry.body["room"])
-    if room is not None:
+    room = entry.body["room"]
+    if rows.get(ROOM, room) is not None:
         text = written.secrets.get("text", "")
-        line = ChatLine(id=entry.body["line"], **copied(room), account=entry.by.account, text=text, at=entry.at)
-        rows.add(CHAT, line)
+        rows.add(CHAT, ChatLine(id=entry.body["line"], room=room, account=entry.by.account, text=text, at=entry.at))
 
 
 def _room_closed(rows: Editing, written: Written) -> None:

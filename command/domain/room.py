@@ -159,8 +159,24 @@ class Span(Value, frozen=True, kw_only=True):
     left_at: Instant | None = None
 
 
+class Quality(Value, frozen=True, kw_only=True):
+    """What somebody's pictures and voices were like: of several stays the worst, the highest rate, and all freezes."""
+
+    lost_permille: int = 0
+    lost_worst_permille: int = 0
+    rtt_ms: int = 0
+    bitrate_bps: int = 0
+    freezes: int = 0
+
+    def and_then(self, stay: dict[str, int]) -> "Quality":
+        """With one more stay, as the media side summed it up when it ended."""
+        worse = {name: max(getattr(self, name), stay.get(name, 0)) for name in self.__struct_fields__}
+        return Quality(**worse | {"freezes": self.freezes + stay.get("freezes", 0)})
+
+
 class Attendance(OfRoom, frozen=True, kw_only=True):
-    """That somebody was there, when and how long (`total_us`, microseconds of spans that ended). `seats`: connections now."""
+    """That somebody was there, when and how long (`total_us`, microseconds of spans that ended). `seats`: connections now.
+    `quality` None: nothing was measured, or nobody has left yet."""
 
     account: Id
     person: Id | None = None
@@ -170,6 +186,7 @@ class Attendance(OfRoom, frozen=True, kw_only=True):
     total_us: int = 0
     seats: int = 0
     present: bool = True
+    quality: Quality | None = None
 
 
 ATTENDANCE = Table(name="attendance", row=Attendance, index=("room", "present"), topics=room_topic)

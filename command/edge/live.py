@@ -54,11 +54,13 @@ journal = structlog.get_logger("live")
 @dataclass(frozen=True, kw_only=True)
 class Visible:
     """Who may see a table's rows: the right, where a row stands, and what those see who lack the right but have
-    `registry.read` (None: nothing)."""
+    `registry.read` (None: nothing). `gated`: its rows travel on topics with a gate only, and whoever passed that may see
+    them, whatever was true when they were written."""
 
     right: str
     scope: Callable[[Any], Scope]
     brief: Callable[[Any], Row] | None = None
+    gated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +151,7 @@ class Live:
         rule = self._visible.get(table)
         if rule is None:
             return None
-        if allowed(actor, rule.right, rule.scope(row), self._tree):
+        if rule.gated or allowed(actor, rule.right, rule.scope(row), self._tree):
             return row
         if rule.brief is not None and widest(actor, "registry.read") is not Relation.NONE:
             return rule.brief(row)
@@ -250,7 +252,7 @@ class Live:
         near = []
         rule = self._visible.get(item.table)
         for row in (item.before, item.after):
-            if rule is not None and row is not None:
+            if rule is not None and row is not None and not rule.gated:
                 scope = rule.scope(row)
                 near.append((scope.owner in mine, not mine.isdisjoint(scope.parties)))
         return (actor.roles, actor.organisation, *near)

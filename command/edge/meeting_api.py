@@ -24,7 +24,7 @@ from command.domain.floor import CallUp, ClearFloor, MoveFloor, MuteAll
 from command.domain.minutes import MINUTES, SaveMinutes
 from command.domain.registry import ORGANISATION, PERSON, Person
 from command.domain.roll_call import CHAT, ROLL_CALL, AnswerRollCall, EndRollCall, MarkRollCall, Say, StartRollCall
-from command.domain.room import ATTENDANCE, MEETING, ROOM, Attendance
+from command.domain.room import ATTENDANCE, MEETING, ROOM, Attendance, Quality
 from command.domain.schedule import (
     SCHEDULE,
     BeginMeeting,
@@ -45,6 +45,7 @@ ROLL_CALLS = 50
 MEETINGS = 500
 PAGE_MAX = 500
 MINUTE_US = 60_000_000
+QUALITY = ("最高 kbit/s highest", "丢包 lost %", "最差丢包 worst %", "往返 round trip ms", "卡顿 freezes")
 
 
 class MeetingListing(Value, frozen=True, kw_only=True):
@@ -126,15 +127,25 @@ def attendance_sheet(rows: list[Attendance], names: dict[str, str], now: int, mi
     they would take for a formula."""
     out = io.StringIO()
     sheet = csv.writer(out, lineterminator="\r\n")
-    sheet.writerow(["姓名 name", "单位 organisation", "入会 joined (UTC)", "离会 left (UTC)", "分钟 minutes"])
+    sheet.writerow(["姓名 name", "单位 organisation", "入会 joined (UTC)", "离会 left (UTC)", "分钟 minutes", *QUALITY])
     for row in sorted(rows, key=lambda row: (row.spans[0].joined_at if row.spans else 0, row.id)):
         first, last = row.spans[0], row.spans[-1]
         total_us = row.total_us + (max(0, now - last.joined_at) if row.present else 0)
         cells = [row.name, names.get(row.site or "", ""), _stamp(first.joined_at), _stamp(last.left_at)]
-        sheet.writerow([*(_plain(cell) for cell in cells), f"{total_us / MINUTE_US:.1f}"])
+        sheet.writerow([*(_plain(cell) for cell in cells), f"{total_us / MINUTE_US:.1f}", *_measured(row.quality)])
     for person in missed:
-        sheet.writerow([_plain(person.name), _plain(names.get(person.organisation, "")), "", "", "0.0"])
+        sheet.writerow(
+            [_plain(person.name), _plain(names.get(person.organisation, "")), "", "", "0.0", *_measured(None)]
+        )
     return b"\xef\xbb\xbf" + out.getvalue().encode()
+
+
+def _measured(quality: Quality | None) -> list[str]:
+    """The cells under `QUALITY`."""
+    if quality is None:
+        return [""] * len(QUALITY)
+    worst, rate = f"{quality.lost_worst_permille / 10:.1f}", str(round(quality.bitrate_bps / 1000))
+    return [rate, f"{quality.lost_permille / 10:.1f}", worst, str(quality.rtt_ms), str(quality.freezes)]
 
 
 def _stamp(at: int | None) -> str:
@@ -249,11 +260,13 @@ TOPICS: tuple[Topic, ...] = (
 )
 
 _OF_ROOM = Visible(right="room.read", scope=room.of_room)
+_IN_ROOM = Visible(right="room.read", scope=lambda row: Scope(), gated=True)
+"""On `room/ID` only: who is called to the incident later reads what was said before."""
 VISIBLE: dict[str, Visible] = {
     MEETING.name: _OF_ROOM,
     ATTENDANCE.name: _OF_ROOM,
-    ROLL_CALL.name: _OF_ROOM,
-    CHAT.name: _OF_ROOM,
+    ROLL_CALL.name: _IN_ROOM,
+    CHAT.name: _IN_ROOM,
     MINUTES.name: _OF_ROOM,
     SCHEDULE.name: Visible(right="room.read", scope=schedule.scope),
 }

@@ -33,6 +33,7 @@ export class Record extends Part {
     const minutes = live.row("minutes", this.room);
     const came = new Set(rows.map((row) => row.person));
     const missed = (live.row("schedule", this.room)?.people ?? []).filter((/** @type {string} */ id) => !came.has(id));
+    const measured = (/** @type {any} */ was) => t("meeting.stay", { rate: Math.round(was.bitrate_bps / 1000), lost: (was.lost_permille / 10).toFixed(1), rtt: was.rtt_ms, freezes: was.freezes });
     const total = (/** @type {any} */ row) => (row.total_us + (row.present ? Math.max(0, now() - row.spans[row.spans.length - 1].joined_at) : 0)) / 1e6;
     return html`<section class="record">
       <h3>${t("meeting.minutes")}</h3>
@@ -42,7 +43,8 @@ export class Record extends Part {
         : html`<p class="prose">${minutes?.text || html`<span class="muted">${t("meeting.no_minutes")}</span>`}</p>`}
       <h3>${t("meeting.attendance")} <span class="count">${rows.length}</span>
         ${rows.length ? html`<a class="button small" href=${`${BASE}/rooms/${this.room}/attendance`} download>CSV</a>` : nothing}</h3>
-      <ul class="member-list" id="attendance">${rows.map((row) => html`<li><span class="grow"><span class="clip">${row.name}</span><span class="clip small muted">${organisationName(row.site)}</span></span>
+      <ul class="member-list" id="attendance">${rows.map((row) => html`<li><span class="grow"><span class="clip">${row.name}</span><span class="clip small muted">${organisationName(row.site)}</span>
+          ${row.quality ? html`<span class="clip small muted num" data-quality>${measured(row.quality)}</span>` : nothing}</span>
         <span class="small num">${clockTime(row.spans[0]?.joined_at)}</span><span class="small num ${row.present ? "good" : "muted"}">${duration(total(row))}</span></li>`)}</ul>
       ${missed.length ? html`<h3>${t("meeting.missed")} <span class="count">${missed.length}</span></h3><p class="muted" id="missed">${joined(missed.map(personName))}</p>` : nothing}
     </section>`;

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from command.base.clock import ManualClock
 from command.base.entry import By
 from command.base.errors import Conflict, Missing, Rejected
-from command.base.rights import Role
+from command.base.rights import Actor, Role
 from command.base.timer import TIMER, FireTimer
 from command.domain import chairing, floor, ical, roll_call, schedule
 from command.domain.account import CreateAccount
@@ -26,7 +26,7 @@ from command.domain.notice import NOTICE, NoticeKind, Recipients
 from command.domain.registry import Person
 from command.domain.registry_edits import SaveGroup, SavePerson
 from command.domain.roll_call import CHAT, ROLL_CALL, MarkRollCall, Say, StartRollCall
-from command.domain.room import ATTENDANCE, MEETING, ROOM, Attendance, Microphones, Span
+from command.domain.room import ATTENDANCE, MEETING, ROOM, Attendance, Microphones, Quality, Span
 from command.domain.roster import AddShifts, PlannedShift
 from command.domain.schedule import SCHEDULE, BeginMeeting, CancelMeeting, EditMeeting, ScheduleMeeting, State, Step
 from command.edge.api import Node
@@ -234,17 +234,36 @@ async def test_what_is_said_is_kept_and_comings_and_goings_add_up(hall: Hall) ->
     member = await hall.sit(room, hall.accounts[0])
     await hall.add(Say(room=room, text="到"), By(account=hall.accounts[0]))
     hall.clock.advance(90)
-    await hall.add(MemberFact(room=room, member=member, fact=Fact.LEFT))
-    await hall.sit(room, hall.accounts[0])
+    stay = {"lost_permille": 4, "lost_worst_permille": 31, "rtt_ms": 80, "bitrate_bps": 1_500_400, "freezes": 2}
+    await hall.add(MemberFact(room=room, member=member, fact=Fact.LEFT, quality=stay))
+    again = await hall.sit(room, hall.accounts[0])
     hall.clock.advance(30)
+    stay = {"lost_permille": 9, "lost_worst_permille": 12, "rtt_ms": 60, "bitrate_bps": 900_000, "freezes": 1}
+    await hall.add(MemberFact(room=room, member=again, fact=Fact.LEFT, quality=stay))
     await hall.add(CloseRoom(id=room))
     [row] = await hall.rows(ATTENDANCE, room=room)
     assert 119_000_000 < row.total_us < 121_000_000 and not row.present
+    assert row.quality == Quality(
+        lost_permille=9, lost_worst_permille=31, rtt_ms=80, bitrate_bps=1_500_400, freezes=3
+    ), "of several stays the worst, and all freezes"
     assert [line.text for line in await hall.rows(CHAT, room=room)] == ["到"]
     sheet = attendance_sheet([row], {hall.w.county: "=cmd()"}, hall.clock.now()).decode("utf-8-sig").splitlines()
-    assert len(sheet) == 2 and sheet[1].endswith(",2.0")
+    assert len(sheet) == 2 and sheet[1].endswith(",2.0,1500,0.9,3.1,80,3")
     absent = Person(id="p", name="未到者", organisation=hall.w.county)
-    assert attendance_sheet([row], {}, 0, [absent]).decode().splitlines()[-1] == "未到者,,,,0.0"
+    assert attendance_sheet([row], {}, 0, [absent]).decode().splitlines()[-1] == "未到者,,,,0.0,,,,,"
+
+
+async def test_who_is_called_late_reads_what_was_said_before_and_a_line_names_no_parties(hall: Hall) -> None:
+    room = await hall.room()
+    await hall.sit(room, hall.accounts[0])
+    await hall.add(Say(room=room, text="先到"), By(account=hall.accounts[0]))
+    await hall.add(StartRollCall(room=room, within_s=60))
+    [line], [call] = await hall.rows(CHAT, room=room), await hall.rows(ROLL_CALL, room=room)
+    assert not hasattr(line, "parties") and not hasattr(line, "organisation")
+    live, stranger = hall.n.live, Actor(account="late", roles=(Role.FIELD_MEMBER,), organisation="elsewhere")
+    assert live.view(stranger, CHAT.name, line) is line and live.view(stranger, ROLL_CALL.name, call) is call
+    [row] = await hall.rows(ATTENDANCE, room=room)
+    assert live.view(stranger, ATTENDANCE.name, row) is None, "the gate of the room is what lets them in, nothing else"
 
 
 def test_a_cell_is_never_a_formula_and_old_spans_are_left_out() -> None:

@@ -158,6 +158,7 @@ export default {
   "meeting.no_minutes": "No minutes yet",
   "meeting.minutes_saved": "Minutes saved",
   "meeting.attendance": "Attendance",
+  "meeting.stay": "{rate} kbit/s · loss {lost} % · {rtt} ms · froze {freezes}×",
   "meeting.when": "When",
   "meeting.organiser": "Called by",
   "meeting.invited": "Invited",

@@ -158,6 +158,7 @@ export default {
   "meeting.no_minutes": "还没有纪要",
   "meeting.minutes_saved": "纪要已保存",
   "meeting.attendance": "出席名单",
+  "meeting.stay": "{rate} kbit/s · 丢包 {lost}% · 往返 {rtt} ms · 卡顿 {freezes} 次",
   "meeting.when": "时间",
   "meeting.organiser": "召集单位",
   "meeting.invited": "参会人员",

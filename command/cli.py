@@ -20,7 +20,7 @@ from command.domain.account import CreateAccount
 from command.domain.registry import ORGANISATION
 from command.log.backup import backup, reading, restore
 from command.log.verify import Report, verify
-from command.log.witness import read_witness
+from command.log.witness import longest, read_witness
 from command.service import House, Service
 
 
@@ -28,6 +28,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     one = commands.add_parser("verify", help="check every hash, chain, private part and seal of the log")
     one.add_argument("--data", help="FENGHUO_DATA")
     one.add_argument("--all-seals", action="store_true", help="check every seal, not only the newest of each stream")
+    one.add_argument("--witness", type=Path, help="also compare with a file that `witness` wrote at a superior")
+    one.add_argument("--witness-by", default="", help="that superior's id, as its operator reads it out")
     one = commands.add_parser("backup", help="write a backup; the node may be running")
     one.add_argument("--data", help="FENGHUO_DATA")
     one.add_argument("target", type=Path, help="the file to write")
@@ -55,7 +57,7 @@ def run(arguments: argparse.Namespace, config: Config, house: House) -> int:
     """Carry out what `add_commands` offers; the exit status."""
     data = Path(config.data)
     if arguments.command == "verify":
-        return _verify(config, house, all_seals=arguments.all_seals)
+        return _verify(config, house, arguments)
     if arguments.command == "backup":
         with reading(config.database_url, data, house.domain) as store:
             manifest = backup(store, data, arguments.target, Clock())
@@ -67,6 +69,8 @@ def run(arguments: argparse.Namespace, config: Config, house: House) -> int:
         manifest = restore(arguments.archive, config.database_url, data, house.domain, Clock())
         print(f"restored: position {manifest.position} of node {manifest.node}; the next start opens a new generation")
         return 0
+    if arguments.command == "witness":
+        return tree_cli.witness(arguments, config, house)
     if arguments.command == "export":
         return tree_cli.export(arguments, config, house)
     if arguments.command == "import":
@@ -85,16 +89,22 @@ def run(arguments: argparse.Namespace, config: Config, house: House) -> int:
     return 2
 
 
-def _verify(config: Config, house: House, *, all_seals: bool) -> int:
+def _verify(config: Config, house: House, arguments: argparse.Namespace) -> int:
     data = Path(config.data)
     key = identity.load_or_make(data).public_key()
+    me = identity.node_id(key)
     witnessed = None
     problems: list[str] = []
     if config.witness:
         witnessed, problems = read_witness(Path(config.witness), key)
     started = time.perf_counter()
     with reading(config.database_url, data, house.domain) as store, store.reader_engine.connect() as connection:
-        report = verify(connection, {identity.node_id(key): key}, all_seals=all_seals, witnessed=witnessed)
+        if arguments.witness is not None:
+            superior = tree_cli.key_of(store, connection, arguments.witness_by)
+            theirs, wrong = read_witness(arguments.witness, superior)
+            problems = [*problems, *wrong]
+            witnessed = longest(witnessed or {}, {name: at for name, at in theirs.items() if f"@{me}." in name})
+        report = verify(connection, {me: key}, all_seals=arguments.all_seals, witnessed=witnessed)
     seconds = time.perf_counter() - started
     _print(report, problems, seconds)
     return 0 if report.good and not problems else 1

@@ -9,7 +9,9 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import structs
+from sqlalchemy.engine import Connection
 
 from command import recovery
 from command.base.clock import Clock
@@ -17,11 +19,12 @@ from command.base.config import Config
 from command.base.entry import By
 from command.base.errors import Missing, Rejected
 from command.base.identity import load_or_make, node_id, write_secret
+from command.domain import nodes
 from command.domain.nodes import NODE, InviteNode, NodeKind, NodeLevel, RevokeNode
 from command.domain.presence import PRESENCE
 from command.log.backup import reading
-from command.log.store import STREAM
-from command.log.witness import stream_heads
+from command.log.store import STREAM, Store
+from command.log.witness import checkpoint, stream_heads
 from command.service import House, Service
 from command.tree import pairing
 from command.uplink.carriage import Carriage
@@ -60,6 +63,12 @@ def add_files(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     one.add_argument("--to", required=True, help="id of the node it is for, as `admin nodes` prints it")
     one.add_argument("--incident", action="append", default=[], help="only this incident (may be repeated)")
     one.add_argument("target", type=Path, help="the file to write")
+    one = commands.add_parser(
+        "witness", help="sign what is held here of another node's streams, for its `verify`; the node may be running"
+    )
+    one.add_argument("--data", help="FENGHUO_DATA")
+    one.add_argument("--of", required=True, help="id of that node, as `admin nodes` prints it")
+    one.add_argument("target", type=Path, help="the file to write, or to go on with")
     one = commands.add_parser("import", help="take in such a file (the node must not be running); twice does no harm")
     one.add_argument("--data", help="FENGHUO_DATA")
     one.add_argument("source", type=Path, help="the file to read")
@@ -111,6 +120,26 @@ def export(arguments: argparse.Namespace, config: Config, house: House) -> int:
         count = carriage.export(arguments.target, arguments.to, subjects)
     print(f"exported: {count} entries for {arguments.to} in {arguments.target}")
     return 0
+
+
+def witness(arguments: argparse.Namespace, config: Config, house: House) -> int:
+    data = Path(config.data)
+    key, clock = load_or_make(data), Clock()
+    with reading(config.database_url, data, house.domain) as store, store.reader_engine.connect() as connection:
+        me = node_id(key.public_key())
+        count = checkpoint(connection, arguments.target, key, me, clock.now(), arguments.of)
+    if not count:
+        raise Missing("node.missing", "Nothing of such a node is held here; `admin nodes` lists them.")
+    print(f"witnessed: {count} streams of {arguments.of} by {me} in {arguments.target}")
+    return 0
+
+
+def key_of(store: Store, connection: Connection, node: str) -> Ed25519PublicKey:
+    """The key of a node that is known here. An id is a function of the key, so the table can't lie about it."""
+    row = store.shelf(NODE).get(connection, node)
+    if row is None or nodes.node_id(row.public_key) != node:
+        raise Missing("node.missing", "Name the superior whose file it is by --witness-by; `admin nodes` lists them.")
+    return Ed25519PublicKey.from_public_bytes(bytes.fromhex(row.public_key))
 
 
 async def bring(arguments: argparse.Namespace, config: Config, house: House) -> int:

@@ -1,4 +1,5 @@
-"""The witness: signed heads of every stream, written outside the data directory.
+"""The witness: signed heads of streams, written outside the data directory: by a node of all it holds, all the time; or by a
+superior of what a node below it has written, when somebody asks (`checkpoint`).
 
 Who can change the database can't change what was witnessed before. Each line is JSON: {"body": {...}, "signature": hex};
 the body holds the heads that changed since the line before (all of them in a file's first line), and the hash of that
@@ -27,6 +28,9 @@ PERIOD_S = 10.0
 CONTEXT = b"fenghuo witness 1\x00"
 NO_LINE = "0" * 64
 
+Heads = dict[str, tuple[int, str]]
+"""{stream: (length, head hash in hex)}"""
+
 
 class Witnessed(msgspec.Struct, frozen=True, kw_only=True):
     """One line's body. `heads` is {stream: [length, head hash]}."""
@@ -51,6 +55,23 @@ def stream_heads(connection: Connection, *conditions: Any) -> dict[str, tuple[in
     }
 
 
+def checkpoint(connection: Connection, path: Path, key: Ed25519PrivateKey, node: str, at: int, origin: str) -> int:
+    """Sign what `node` holds of `origin`'s streams, as one more line of a file; how many streams. `at` is microseconds UTC.
+
+    For the operator of `origin`, whose `verify` then finds what was cut off there: the superior's database is the memory.
+    """
+    heads = stream_heads(connection, STREAM.c.origin == origin)
+    position = position_of(connection)
+    body = Witnessed(node=node, at=at, position=position, before=_last_line_hash(path), heads=heads)
+    _append(path, _signed(body, key) + b"\n")
+    return len(heads)
+
+
+def _signed(body: Witnessed, key: Ed25519PrivateKey) -> bytes:
+    octets = msgspec.json.encode(body)
+    return msgspec.json.encode({"body": msgspec.Raw(octets), "signature": key.sign(CONTEXT + octets).hex()})
+
+
 class Witness:
     """Appends to one file. Run `run()` supervised, call `write()` once more at the stop."""
 
@@ -72,10 +93,8 @@ class Witness:
         changed = {name: head for name, head in heads.items() if (self._known or {}).get(name) != head}
         if not changed and self._known is not None:
             return
-        body = msgspec.json.encode(
-            Witnessed(node=self._node, at=self._clock.now(), position=position, before=self._last, heads=changed)
-        )
-        line = msgspec.json.encode({"body": msgspec.Raw(body), "signature": self._key.sign(CONTEXT + body).hex()})
+        body = Witnessed(node=self._node, at=self._clock.now(), position=position, before=self._last, heads=changed)
+        line = _signed(body, self._key)
         await asyncio.to_thread(_append, self._path, line + b"\n")
         self._known, self._last = heads, hashlib.sha256(line).hexdigest()
 
@@ -135,6 +154,11 @@ def read_witness(path: Path, key: Ed25519PublicKey) -> tuple[dict[str, tuple[int
     if damaged:
         wrong.append(f"line {damaged} is damaged or not signed by this node")
     return heads, wrong
+
+
+def longest(one: Heads, other: Heads) -> Heads:
+    """Of each stream the longer of what two witnesses saw."""
+    return one | {name: at for name, at in other.items() if name not in one or one[name][0] < at[0]}
 
 
 def _read_line(line: bytes, key: Ed25519PublicKey) -> Witnessed | None:

@@ -8,6 +8,9 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+import server
+from command import cli
+from command.base.config import load
 from command.base.entry import By, Seal, check_seal, root_from_path
 from command.base.errors import Conflict, Corrupt
 from command.base.identity import load_or_make
@@ -22,7 +25,7 @@ from command.edge.audit_api import _chunk
 from command.log.intake import RECEIVE_ENTRIES_MAX
 from command.log.store import ENTRY, STREAM
 from command.log.verify import verify
-from command.log.witness import Witness, read_witness
+from command.log.witness import Witness, checkpoint, read_witness
 from tests.durability import state
 from tests.node import NODE as SELF
 from tests.node import node, world
@@ -203,6 +206,43 @@ async def test_an_export_names_the_seal_of_each_author(database_url: str, tmp_pa
             count = row._mapping["count"]
             assert root_from_path(row.hash, row.leaf, count, row.path) == row.root
             assert check_seal(known[row.origin], Seal(root=row.root, count=count, signature=row.signature))
+
+
+def _cut(url: str, data: Path, key: str) -> None:
+    """Take the last entry of an incident's only stream out of a database, as if it had never been."""
+    with state.opened(url, data) as store, store.writer_engine.begin() as connection:
+        row = connection.execute(sa.select(STREAM).where(STREAM.c.subject == f"incident/{key}")).one()
+        before = sa.select(ENTRY.c.hash).where(ENTRY.c.stream == row.id, ENTRY.c.seq == row.length - 1)
+        head = connection.scalar(before)
+        connection.execute(sa.delete(ENTRY).where(ENTRY.c.stream == row.id, ENTRY.c.seq == row.length))
+        connection.execute(sa.update(STREAM).where(STREAM.c.id == row.id).values(length=row.length - 1, head=head))
+
+
+def _verified(url: str, data: Path, *more: str) -> int:
+    """The exit status of `server.py verify`."""
+    asked = server.parser().parse_args(["verify", "--data", str(data), *more])
+    config = load({}, None, data=str(data), database=url)
+    return cli.run(asked, config, server.house(config))
+
+
+async def test_a_superiors_checkpoint_finds_what_was_cut_off_below_it(
+    database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with crowd(database_url, tmp_path, "city", "county") as (city, county):
+        key = await _reported(county, notes=3)
+        await carry(county, city)
+        me, superior, secret = county.log.node, city.log.node, load_or_make(tmp_path / "city")
+        for _ in range(2):
+            await city.store.read(lambda c: checkpoint(c, tmp_path / "w", secret, superior, city.clock.now(), me))
+    witness = ("--witness", str(tmp_path / "w"), "--witness-by", superior)
+    assert _verified(database_url, tmp_path / "county", *witness) == 0
+    _cut(database_url, tmp_path / "county", key)
+    assert _verified(database_url, tmp_path / "county", *witness) == 1
+    said = capsys.readouterr().out
+    assert f"witness: incident/{key}@{me}." in said and "saw 4 entries; 3 are left" in said
+    other = ("--witness", str(tmp_path / "w"), "--witness-by", me)
+    assert _verified(database_url, tmp_path / "county", *other) == 1
+    assert "not signed by this node" in capsys.readouterr().out
 
 
 async def test_a_parents_witness_holds_a_child_to_what_it_wrote(database_url: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from msgspec import Meta
 from command.base.errors import Rejected
 
 PREFIX = "FENGHUO_"
-SECRETS = frozenset({"twilio_auth_token", "twilio_api_secret", "twilio_proxy_url", "metrics_token"})
+SECRETS = frozenset({"parent_proxy", "twilio_auth_token", "twilio_api_secret", "twilio_proxy_url", "metrics_token"})
 OUTSIDE = frozenset({"FENGHUO_CONFIG", "FENGHUO_CRASH_AT", "FENGHUO_TEST_DATABASE"})
 """Variables with our prefix that are not settings: where the file is, and what tests use."""
 
@@ -87,7 +87,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str,
         Meta(description="PEM file of the authority that signed the superior's certificate; the system's when empty."),
     ] = ""
-    parent_proxy: Annotated[str, Meta(description="HTTP proxy on the way to the superior, http://host:port.")] = ""
+    parent_proxy: Annotated[
+        str, Meta(description="HTTP proxy on the way to the superior, http://[user:password@]host:port.")
+    ] = ""
     metrics_token: Annotated[str, Meta(description="Bearer token for /metrics from other hosts than loopback.")] = ""
 
     @property

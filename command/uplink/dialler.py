@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import structlog
+from yarl import URL
 
 from command.base.entry import By
 from command.base.errors import Denied, FenghuoError, Rejected, Unavailable
@@ -32,6 +33,8 @@ BACKOFF_S, BACKOFF_MAX_S = 0.5, 4.0
 LASTING_S = 10.0
 """A connection that lasted so long was a good one: the next failure begins at the shortest pause again."""
 LOOK_S = 1.0
+THROUGH_PROXY = (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError)
+"""The proxy isn't there, wants to know who asks (407), or can't or won't reach the superior."""
 
 journal = structlog.get_logger("uplink")
 
@@ -140,7 +143,9 @@ class Dialler:
                 self._address += 1
 
     def _failed(self, address: str, error: Exception) -> None:
-        code = error.code if isinstance(error, FenghuoError) else "link.unreachable"
+        code = "link.proxy" if isinstance(error, THROUGH_PROXY) else "link.unreachable"
+        if isinstance(error, FenghuoError):
+            code = error.code
         if code != self.refused:
             journal.warning("uplink.failed", address=address, code=code, error=str(error))
         self.refused = code
@@ -155,10 +160,12 @@ class Dialler:
 
     def _connect(self, session: aiohttp.ClientSession, address: str, name: str) -> Any:
         config = self._node.config
+        proxy, who = _proxy(config.parent_proxy)
         return session.ws_connect(
             f"{address}/link/{name}",
             ssl=_tls(config.parent_ca) if address.startswith("https:") else True,
-            proxy=config.parent_proxy or None,
+            proxy=proxy,
+            proxy_headers=who,
             max_msg_size=FRAME_MAX,
             autoping=True,
             compress=0,
@@ -171,6 +178,17 @@ def _agreed(frame: bytes) -> bytes:
     if isinstance(message, pairing.Refused):
         raise Denied(message.code, message.hint)
     return frame
+
+
+def _proxy(address: str) -> tuple[URL | None, dict[str, str] | None]:
+    """The proxy and who asks, apart: aiohttp's errors name the URL, and errors are written to the journal."""
+    if not address:
+        return None, None
+    url = URL(address)
+    if url.user is None:
+        return url, None
+    who = aiohttp.encode_basic_auth(url.user, url.password or "")
+    return url.with_user(None), {"Proxy-Authorization": who}
 
 
 async def _set(event: asyncio.Event) -> None:

@@ -51,6 +51,8 @@ class Member:
     def __init__(self, name: str, data: Path, parent: "Member | None") -> None:
         self.name, self.data, self.superior = name, data, parent
         self.port = 0
+        self.settings: dict[str, Any] = {}
+        """Beside those below, from the next start on."""
         self._service: Service | None = None
 
     @property
@@ -74,9 +76,8 @@ class Member:
 
     async def start(self) -> None:
         parent = "" if self.superior is None else f"http://127.0.0.1:{self.superior.port}"
-        config = load(
-            {}, None, data=str(self.data), port=self.port, totp_required=False, node_name=self.name, parent=parent
-        )
+        settings = {"port": self.port, "totp_required": False, "node_name": self.name, "parent": parent}
+        config = load({}, None, **(settings | {"data": str(self.data)} | self.settings))
         self._service = Service(config, server.house(config))
         await self._service.start()
         self.port = self._service.port  # the same after a restart: whoever dials it finds it again

@@ -31,9 +31,9 @@ def advance(tips: Tips, before: bytes, tip: Tip) -> Tips:
 
 class Cursor:
     """One stream and one peer. `held` and `sent` are tips of what the peer holds, or will when `flight` has arrived; `paused`
-    when it can't take the stream now."""
+    when it can't take the stream now. `ahead` are hashes of what was sent ahead, `kept` those of them that are durable there."""
 
-    __slots__ = ("ahead", "channel", "flight", "held", "paused", "rank", "sent")
+    __slots__ = ("ahead", "channel", "flight", "held", "kept", "paused", "rank", "sent")
 
     def __init__(self, tips: Iterable[Tip] = (), rank: int = RANKS - 1) -> None:
         self.held: Tips = tuple(tips)
@@ -42,6 +42,7 @@ class Cursor:
         self.channel: str | None = None
         self.rank = rank
         self.ahead: set[bytes] = set()
+        self.kept: set[bytes] = set()
         self.paused = False
 
     def reset(self, tips: Iterable[Tip]) -> int:

@@ -75,6 +75,8 @@ RTT_START_US = 2 * SECOND
 FETCHES_MAX = 8
 PROMISED_MAX = 1_000_000
 """Ends of streams that the peer has named and that are not here yet; once there were so many, nothing is complete."""
+FAR_US = 200_000
+"""From this round trip on, what is urgent goes on both channels."""
 PATIENCE_MAX = 32
 """Times 2 RTT + 1 s: each fruitless fresh connection doubles the patience, for lines slower than their round trip tells."""
 
@@ -238,7 +240,7 @@ class Link:
         if not self._ready(LATER):
             return []
         assert len(data) <= BLOB_BYTES_MAX
-        return [Send(LATER, encode(Blob(hash=hash, offset=offset, total=total, data=data)))]
+        return [Send(LATER, encode(Blob(hash=hash, offset=offset, total=total, data=data)), bulk=True)]
 
     def tick(self, now: int) -> list[Command]:
         """Ping, and notice what does not arrive. What isn't acknowledged on *now* within 2 RTT + 1 s goes again on a fresh
@@ -273,6 +275,11 @@ class Link:
         """Whether `pull` may give something; any thread may ask. What changes it is followed by commands or an acknowledged
         call, so whoever looks again after each of those misses nothing."""
         return self._outgoing.eager
+
+    @property
+    def hurried(self) -> bool:
+        """Whether what `pull` gives next for *later* must not wait for the pacing, nor for answers; any thread may ask."""
+        return self._outgoing.hurried
 
     def _pings(self, at: _Channel, now: int) -> bool:
         """On *later* the dialler alone asks: its question is a sign of life to the other side, the answer one to itself."""
@@ -361,7 +368,7 @@ class Link:
                 if taken.number:
                     self._out.append(StoreAhead(taken.number, taken.new))
             case AheadHeld():
-                self._outgoing.ahead_arrived(len(message.hashes))
+                self._outgoing.ahead_arrived(at.name, message.hashes)
                 self._out.append(AheadHeldBy(list(message.hashes)))
             case Ping():
                 self._send(at.name, Pong(echo=message.clock, clock=now))
@@ -479,6 +486,7 @@ class Link:
         rtt = now - message.echo
         if 0 <= rtt <= 3 * SILENT_US:
             self.rtt_us = rtt
+            self._outgoing.far = rtt >= FAR_US and self._ready(LATER)
             self.skew_us = message.clock - (message.echo + rtt // 2)
             self._out.append(Contact(rtt, self.skew_us))
 

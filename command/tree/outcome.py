@@ -12,10 +12,11 @@ from command.tree.wire import Line, Locations, Tip
 
 
 class Send(NamedTuple):
-    """Send this frame on the channel, after those before it."""
+    """Send this frame on the channel, after those before it; `bulk` when no entry is waiting: attachments travel last."""
 
     channel: str
     data: bytes
+    bulk: bool = False
 
 
 class Store(NamedTuple):

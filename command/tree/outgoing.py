@@ -23,16 +23,25 @@ from command.tree.wire import (
     stream_of,
 )
 
+AHEAD_FRAME_MAX = 8
+"""Entries sent ahead in one frame: about one and a half seconds of 64 kbit/s."""
+
 
 class Outgoing:
-    """Cursors of one peer. `flight` counts the entries on their way per channel, `moved` is when it last changed."""
+    """Cursors of one peer. `flight` counts the entries on their way per channel, `moved` is when it last changed.
+
+    `far` says that a round trip is long: then what is urgent also goes *ahead* on *later*, so that one lost packet delays it
+    no more. Whoever gets it twice keeps it once.
+    """
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self.peer = ""
         self.flight = {NOW: 0, LATER: 0}
         self.moved = {NOW: 0, LATER: 0}
-        self._ahead_flight = 0
+        self.far = False
+        self._ahead_flight = {NOW: 0, LATER: 0}
+        self._copies: list[Received] = []
         self._cursors: dict[str, Cursor] = {}
         self._todo = Todo()
         self._ahead: dict[str, None] = {}
@@ -42,8 +51,9 @@ class Outgoing:
         self._cursors.clear()
         self._todo.clear()
         self._ahead.clear()
+        self._copies.clear()
         self.flight = {NOW: 0, LATER: 0}
-        self._ahead_flight = 0
+        self._ahead_flight = {NOW: 0, LATER: 0}
 
     def __contains__(self, stream: Stream) -> bool:
         return str(stream) in self._cursors
@@ -60,7 +70,12 @@ class Outgoing:
     @property
     def eager(self) -> bool:
         """Whether some stream may have something to send. Looks at lengths only, so any thread may ask."""
-        return bool(self._todo) or bool(self._ahead)
+        return bool(self._todo) or bool(self._ahead) or bool(self._copies)
+
+    @property
+    def hurried(self) -> bool:
+        """Whether the next frame on *later* is urgent. Any thread may ask."""
+        return bool(self._copies)
 
     def set(self, stream: Stream, tips: Tips) -> None:
         """The peer holds exactly this (of what is held here)."""
@@ -91,6 +106,9 @@ class Outgoing:
         name = str(stream)
         cursor = self._cursors[name]
         lacking = [tip for tip in self._shelf.tips(stream) if tip not in cursor.sent]
+        if not lacking and not cursor.flight:
+            cursor.ahead.clear()
+            cursor.kept.clear()
         if not lacking or cursor.paused or not self._shelf.shared(stream, self.peer):
             self._todo.drop(name)
             return
@@ -124,20 +142,25 @@ class Outgoing:
                 self._todo.drop(name)
         return found
 
-    def ahead_arrived(self, count: int) -> None:
-        self._ahead_flight = max(0, self._ahead_flight - count)
+    def ahead_arrived(self, channel: str, hashes: list[bytes]) -> None:
+        """The peer keeps these beside its log: they needn't go ahead again, whatever becomes of the connection."""
+        self._ahead_flight[channel] = max(0, self._ahead_flight[channel] - len(hashes))
+        for cursor in self._cursors.values():
+            if cursor.ahead:
+                cursor.kept.update(cursor.ahead.intersection(hashes))
 
     def rewind(self, channel: str) -> None:
         """The channel's connection is gone."""
-        self.flight[channel] = 0
-        if channel == NOW:
-            self._ahead_flight = 0
+        self.flight[channel] = self._ahead_flight[channel] = 0
+        if channel == LATER:
+            self.far = False
+            self._copies.clear()
         for name, cursor in self._cursors.items():
             if cursor.channel == channel and cursor.flight:
                 cursor.rewind()
                 self.due(stream_of(name))
             if channel == NOW and cursor.ahead:
-                cursor.ahead.clear()
+                cursor.ahead &= cursor.kept
                 self._ahead[name] = None
 
     def pull(self, channel: str, now: int, octets: int | None = None) -> bytes | None:
@@ -146,6 +169,9 @@ class Outgoing:
             frame = self._pull_ahead()
             if frame is not None:
                 return frame
+        if channel == LATER and self._copies:
+            copies, self._copies = self._copies, []
+            return self._pack_ahead(LATER, copies)
         before = self.flight[channel]
         room = min(WINDOW - before, FRAME_ENTRIES_MAX)
         if octets is None:
@@ -154,7 +180,10 @@ class Outgoing:
         for name in self._todo.names(channel):
             if room <= 0 or octets <= 0:
                 break
+            before_it = self._cursors[name].sent
             took = self._take(name, room, octets)
+            if channel == NOW and self.far:
+                self._copy(name, before_it, took)
             room -= len(took)
             octets -= sum(weight(one) for one in took)
             found += took
@@ -179,7 +208,7 @@ class Outgoing:
     def _pull_ahead(self) -> bytes | None:
         found: list[Received] = []
         for name in list(self._ahead):
-            room = AHEAD_MAX - self._ahead_flight - len(found)
+            room = min(AHEAD_MAX - self._ahead_flight[NOW], AHEAD_FRAME_MAX) - len(found)
             cursor = self._cursors[name]
             urgent = self._shelf.urgent(stream_of(name), cursor.held, self.peer)
             due = [one for one in urgent if one.tip.head not in cursor.ahead]
@@ -190,9 +219,23 @@ class Outgoing:
             del self._ahead[name]
         if not found:
             return None
-        self._ahead_flight += len(found)
+        if self.far:
+            self._copies += found[: self._copies_room()]
+        return self._pack_ahead(NOW, found)
+
+    def _pack_ahead(self, channel: str, found: list[Received]) -> bytes:
+        self._ahead_flight[channel] += len(found)
         seals, items = pack(found)
         return encode(Ahead(seals=seals, items=items))
+
+    def _copy(self, name: str, sent: Tips, took: list[Received]) -> None:
+        """Remember what is urgent among `took` for *later*; when too much of it is on its way already, once has to do."""
+        heads = {one.tip.head for one in took}
+        urgent = [one for one in self._shelf.urgent(stream_of(name), sent, self.peer) if one.tip.head in heads]
+        self._copies += urgent[: self._copies_room()]
+
+    def _copies_room(self) -> int:
+        return max(0, AHEAD_MAX - self._ahead_flight[LATER] - len(self._copies))
 
     def _land(self, cursor: Cursor, count: int) -> None:
         if cursor.channel is not None:

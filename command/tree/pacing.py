@@ -26,6 +26,8 @@ QUICK_S = 0.1
 """A train of one frame that took longer was not on a fast line."""
 PIECE_S = 0.15
 """An urgent frame never finds more than one piece before it, besides what was lost and goes again."""
+PAUSE_MAX_S = 8.0
+"""A frame that can't be cut holds the channel up no longer: pings have to pass."""
 PIECE_OCTETS_MIN = 1_000
 PIECE_OCTETS_MAX = 16 * 1024
 TRAIN_OCTETS = 8 * 1024
@@ -86,7 +88,7 @@ class Pace:
 
     def pause_s(self, octets: int) -> float:
         """How long nothing more may follow a frame of so many octets."""
-        return 0.0 if self.limit_bps is None else octets * 8 / self.limit_bps
+        return 0.0 if self.limit_bps is None else min(PAUSE_MAX_S, octets * 8 / self.limit_bps)
 
     def doubted(self, now: float) -> None:
         """A line that was fast took long over a frame: measure it again at once."""

@@ -89,7 +89,7 @@ class Channel:
         self.pace = Pace() if paced else None
         self._raw: socket.socket | None = socket_.get_extra_info("socket")
         self.sent = self.received = 0
-        self._sent_at = 0.0
+        self._sent_at = self._free_at = 0.0
         self._delivered = self._rounds = 0
         if self._raw is not None:
             with contextlib.suppress(OSError):  # a Unix socket has neither
@@ -127,18 +127,26 @@ class Channel:
                 await self._socket.send_bytes(frame)
                 await self._drained()
                 if self.pace is not None:
-                    await self._paced(self.pace, len(frame), time.monotonic() - began)
+                    self._paced(self.pace, len(frame), time.monotonic() - began)
         except (ConnectionError, RuntimeError, aiohttp.ClientError) as error:
             raise Unavailable("link.lost", f"The connection is gone: {error}") from None
         self.sent += len(frame)
         self._sent_at = time.monotonic()
 
-    async def _paced(self, pace: Pace, octets: int, took_s: float) -> None:
-        """Leave the line free until this frame has had its share of it."""
+    def _paced(self, pace: Pace, octets: int, took_s: float) -> None:
+        """The line is to stay free until this frame has had its share of it."""
+        now = time.monotonic()
         if pace.limit_bps is None and took_s > SLOW_DRAIN_S:
-            pace.doubted(time.monotonic())
-        elif (pause := pace.pause_s(octets)) > 0:
-            await asyncio.sleep(pause)
+            pace.doubted(now)
+        self._free_at = max(now, self._free_at) + pace.pause_s(octets)
+
+    async def free(self, hurry: asyncio.Event) -> None:
+        """Wait until the pacing allows the next frame, or until `hurry`. The caller must choose that frame afterwards."""
+        pause = self._free_at - time.monotonic()
+        if pause > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await hurry.wait()
 
     async def nudge(self) -> None:
         """Follow what was sent with a few tiny frames, where the round trip is long: if it was lost, they show it to the

@@ -97,8 +97,12 @@ class Peer:
         self.channels: dict[str, Channel] = {}
         self.proven: set[str] = set()
         self._house = house
+        self._hurry = asyncio.Event()
+        """What is urgent has gone on *now*, and is to follow on *later*."""
         self._wake = {NOW: asyncio.Event(), LATER: asyncio.Event()}
         self._controls: dict[str, deque[bytes]] = {NOW: deque(), LATER: deque()}
+        self._bulk: deque[bytes] = deque()
+        """Pieces of attachments: as many as a link allows to be asked for."""
         self._work: deque[Store | StoreAhead | Rolled] = deque()
         self._working: asyncio.Task[None] | None = None
         self._fresh()
@@ -174,6 +178,8 @@ class Peer:
         link, old = self.link, self.channels.get(name)
         self.channels[name] = channel
         self._controls[name].clear()
+        if name == LATER:
+            self._bulk.clear()
         if old is not None:
             old.abort()
 
@@ -218,7 +224,10 @@ class Peer:
         try:
             while True:
                 wake.clear()
-                if controls:
+                if not link.hurried:
+                    self._hurry.clear()
+                    await channel.free(self._hurry)
+                if controls and not (name == LATER and link.hurried):
                     await channel.send(controls.popleft())
                     followed = False
                     continue
@@ -226,12 +235,17 @@ class Peer:
                     await channel.close(GOODBYE, link.dropped)
                     return
                 frame = await self._next(link, name, channel)
+                if frame is None and name == LATER and self._bulk:
+                    frame = self._bulk.popleft()
                 if frame is not None:
                     await channel.send(frame)
                 if name == LATER:
                     if frame is None:
                         await wake.wait()
                 elif frame is not None or not followed:
+                    if link.hurried:
+                        self._hurry.set()
+                        self._wake[LATER].set()
                     await channel.nudge()
                     followed = True
                 else:
@@ -268,8 +282,8 @@ class Peer:
     def _carry_out(self, commands: Iterable[Command]) -> None:
         for command in commands:
             match command:
-                case Send(channel, data):
-                    self._controls[channel].append(data)
+                case Send(channel, data, bulk):
+                    (self._bulk if bulk else self._controls[channel]).append(data)
                 case Store() | StoreAhead() | Rolled():
                     self._work.append(command)
                     if self._working is None or self._working.done():
@@ -295,9 +309,11 @@ class Peer:
                 case AheadHeldBy():
                     pass
         for name, controls in self._controls.items():
-            if sum(map(len, controls)) > CONTROLS_OCTETS_MAX:
+            waiting = [*controls, *self._bulk] if name == LATER else controls
+            if sum(map(len, waiting)) > CONTROLS_OCTETS_MAX:
                 journal.warning("peer.too_slow", peer=self.node, channel=name)
                 controls.clear()
+                self._bulk.clear()
                 self.refused = "link.too_slow"
                 self._abort(name)
         for wake in self._wake.values():

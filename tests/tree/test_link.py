@@ -4,11 +4,13 @@ from random import Random
 
 from command.base.entry import Draft
 from command.tree import wire
-from command.tree.cursor import WINDOW
+from command.tree.cursor import NOW_BACKLOG_MAX, WINDOW
+from command.tree.link import Link
 from command.tree.outcome import Redial, Send, Store, StoreAhead
-from command.tree.wire import LATER, NOW, Ahead, Entries, Have, Held, Hello, Ping, decode
+from command.tree.outgoing import AHEAD_FRAME_MAX
+from command.tree.wire import AHEAD_MAX, LATER, NOW, Ahead, Entries, Have, Held, Hello, Ping, Pong, decode
 from tests.sim import acts
-from tests.sim.world import SECOND
+from tests.sim.world import SECOND, World
 from tests.tree import pair
 
 
@@ -101,6 +103,93 @@ def test_what_was_sent_ahead_is_kept_beside_the_log_and_confirmed() -> None:
     assert [one.written.entry.kind for one in store.items] == ["order.issued"] and seals is Entries
     answer = pair.sent(child.stored(store.number, made.now))
     assert answer == [wire.AheadHeld(hashes=[one.tip.head for one in items])]
+
+
+def far(made: World, name: str, peer: str) -> Link:
+    """The link, once it has measured a round trip of a second."""
+    found = pair.link(made, name, peer)
+    found.received(NOW, wire.encode(Pong(echo=made.now - SECOND, clock=made.now)), made.now)
+    return found
+
+
+def test_on_a_far_line_an_order_goes_on_both_channels_and_counts_once() -> None:
+    made = pair.world()
+    subject = pair.report(made, "n0")
+    pair.rest(made)
+    parent = far(made, "n0", "n1")
+    at = pair.node(made, "n0")
+    at.append([pair.note(subject), Draft(subject=subject, kind="order.issued", body={"order": "o1", "node": "n1"})])
+    at.dirty.clear()
+    parent.grew(pair.streams(at, subject), made.now)
+    assert not parent.hurried
+    (entries,) = frames(made, "n0", "n1", NOW)
+    assert isinstance(entries, Entries)
+    assert parent.hurried
+    (copy,) = frames(made, "n0", "n1", LATER)
+    assert isinstance(copy, Ahead) and [one.data for one in copy.items] == [entries.items[-1].data]
+    assert not parent.hurried
+    child = pair.link(made, "n1", "n0")
+    for frame, kinds in ((copy, ["order.issued"]), (entries, None), (copy, [])):
+        commands = child.received(NOW if frame is entries else LATER, wire.encode(frame), made.now)
+        (found,) = [one for one in commands if isinstance(one, (Store, StoreAhead))]
+        if isinstance(found, Store):
+            pair.node(made, "n1").store(found.items)
+        else:
+            assert [one.written.entry.kind for one in found.items] == kinds
+        child.stored(found.number, made.now)
+
+
+def test_on_a_near_line_an_order_goes_once() -> None:
+    made = pair.world()
+    subject = pair.report(made, "n0")
+    pair.rest(made)
+    at = pair.node(made, "n0")
+    at.append([Draft(subject=subject, kind="order.issued", body={"order": "o1", "node": "n1"})])
+    at.dirty.clear()
+    pair.link(made, "n0", "n1").grew(pair.streams(at, subject), made.now)
+    assert len(frames(made, "n0", "n1", NOW)) == 1
+    assert frames(made, "n0", "n1", LATER) == []
+
+
+def test_copies_on_later_are_bounded_until_they_are_acknowledged() -> None:
+    made = pair.world()
+    subject = pair.report(made, "n0")
+    pair.rest(made)
+    parent, at = far(made, "n0", "n1"), pair.node(made, "n0")
+    sent = 0
+    for number in range(2 * AHEAD_MAX):
+        at.append([Draft(subject=subject, kind="order.issued", body={"order": f"o{number}", "node": "n1"})])
+        at.dirty.clear()
+        parent.grew(pair.streams(at, subject), made.now)
+        frames(made, "n0", "n1", NOW)
+        sent += sum(len(one.items) for one in frames(made, "n0", "n1", LATER) if isinstance(one, Ahead))
+    assert sent == AHEAD_MAX
+    parent.received(LATER, wire.encode(wire.AheadHeld(hashes=[b"h" * 32] * AHEAD_MAX)), made.now)
+    at.append([Draft(subject=subject, kind="order.issued", body={"order": "last", "node": "n1"})])
+    parent.grew(pair.streams(at, subject), made.now)
+    frames(made, "n0", "n1", NOW)
+    assert len(frames(made, "n0", "n1", LATER)) == 1
+
+
+def test_what_the_peer_keeps_ahead_is_not_sent_again_on_a_fresh_connection() -> None:
+    made = pair.world()
+    subject = pair.report(made, "n0")
+    pair.rest(made)
+    at, parent = pair.node(made, "n0"), pair.link(made, "n0", "n1")
+    at.append([pair.note(subject) for _ in range(NOW_BACKLOG_MAX + 1)])
+    orders = [Draft(subject=subject, kind="order.issued", body={"order": f"o{n}", "node": "n1"}) for n in range(12)]
+    at.append(orders)
+    at.dirty.clear()
+    parent.grew(pair.streams(at, subject), made.now)
+    first = frames(made, "n0", "n1", NOW)
+    aheads = [one for one in first if isinstance(one, Ahead)]
+    assert [len(one.items) for one in aheads] == [AHEAD_FRAME_MAX, 12 - AHEAD_FRAME_MAX]
+    stream = pair.streams(at, subject).pop()
+    kept = [one.tip.head for one in at.urgent(stream, (), "n1")][:AHEAD_FRAME_MAX]
+    parent.received(NOW, wire.encode(wire.AheadHeld(hashes=kept)), made.now)
+    parent._outgoing.rewind(NOW)
+    again = [one for one in frames(made, "n0", "n1", NOW) if isinstance(one, Ahead)]
+    assert [one.data for frame in again for one in frame.items] == [one.data for one in aheads[1].items]
 
 
 def test_after_a_lost_connection_only_what_was_on_its_way_goes_again() -> None:

@@ -3,7 +3,21 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command.tree.pacing import FAST_BPS, MEASURE_EVERY_S, SHARE, SLOWEST_BPS, TRAIN_OCTETS_MIN, Pace, Sample, slope_bps
+from command.tree.pacing import (
+    FAST_BPS,
+    MEASURE_EVERY_S,
+    PAUSE_MAX_S,
+    PIECE_OCTETS_MAX,
+    PIECE_OCTETS_MIN,
+    PIECE_S,
+    SHARE,
+    SLOWEST_BPS,
+    TRAIN_OCTETS,
+    TRAIN_OCTETS_MIN,
+    Pace,
+    Sample,
+    slope_bps,
+)
 
 
 def train(rate_bps: float, octets: int = 14_000, packet: int = 1_400, rtt_s: float = 0.8) -> list[Sample]:
@@ -27,6 +41,37 @@ def test_what_can_wait_gets_its_share_of_the_measured_rate() -> None:
     assert abs(pace.limit_bps - SHARE * 64_000) < 1
     assert not pace.due(5.0 + MEASURE_EVERY_S - 1, 16_000)
     assert pace.due(5.0 + MEASURE_EVERY_S, 16_000)
+
+
+def test_on_a_slow_line_pieces_are_small_and_set_apart() -> None:
+    pace = Pace()
+    assert pace.piece_octets(0.0) == TRAIN_OCTETS >= TRAIN_OCTETS_MIN
+    pace.measured(5.0, train(64_000), 0.0)
+    piece = pace.piece_octets(6.0)
+    assert piece == pace.claim(6.0) == round(PIECE_S * 64_000 / 8)
+    assert abs(pace.pause_s(piece) - PIECE_S / SHARE) < 0.001
+
+
+def test_a_line_of_two_kilobit_still_lets_pings_pass() -> None:
+    pace = Pace()
+    pace.measured(5.0, train(SLOWEST_BPS), 0.0)
+    assert pace.pause_s(16_000) == PAUSE_MAX_S < 20
+
+
+def test_of_several_pieces_asked_for_at_once_one_becomes_the_train() -> None:
+    pace = Pace()
+    assert [pace.claim(0.0) for _ in range(3)] == [TRAIN_OCTETS, PIECE_OCTETS_MIN, PIECE_OCTETS_MIN]
+    pace.measured(5.0, train(64_000), 0.0)
+    later = 5.0 + MEASURE_EVERY_S
+    assert [pace.claim(later) for _ in range(2)] == [TRAIN_OCTETS, pace.steady_octets]
+
+
+def test_a_fast_line_that_took_long_is_measured_at_once() -> None:
+    pace = Pace()
+    pace.measured(0.0, [Sample(0.0, 0), Sample(0.005, 16_000)], 10 * FAST_BPS)
+    assert pace.piece_octets(1.0) == PIECE_OCTETS_MAX and pace.pause_s(PIECE_OCTETS_MAX) == 0
+    pace.doubted(2.0)
+    assert pace.due(2.0, TRAIN_OCTETS)
 
 
 def test_small_frames_are_no_train() -> None:

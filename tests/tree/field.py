@@ -8,7 +8,7 @@ async with field(folder, "county", "vehicle") as f:
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -85,8 +85,10 @@ def _trace(folder: Path, number: int) -> Path | None:
 
 
 @asynccontextmanager
-async def field(folder: Path, *names: str, **settings: str) -> AsyncIterator[Field]:
-    """The servers of a line, running and linked over perfect wires."""
+async def field(
+    folder: Path, *names: str, before: Callable[[dict[str, Laid]], Awaitable[None]] | None = None, **settings: str
+) -> AsyncIterator[Field]:
+    """The servers of a line, running and linked over perfect wires; `before` they start, their data may be written to."""
     with ExitStack() as stack:
         spaces = {name: stack.enter_context(Space()) for name in names}
         wires = [
@@ -96,6 +98,8 @@ async def field(folder: Path, *names: str, **settings: str) -> AsyncIterator[Fie
             for number, (above, below) in enumerate(pairwise(names))
         ]
         laid = await lay_out(folder, *names)
+        if before is not None:
+            await before(laid)
         hosts = [wire.address_a for wire in wires] + [wires[-1].address_b]
         made = ca.make(folder / "tls", hosts)
         for number, name in enumerate(names):

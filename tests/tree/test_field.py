@@ -9,10 +9,15 @@ from typing import Any
 
 import pytest
 
+import server
+from command.base.config import load
+from command.base.schema import Category, Level, Place
+from command.domain.incident import AddNote, ReportIncident
+from command.service import Service
 from tests.command.assembly import Client
 from tests.tree.field import Field, field
-from tests.tree.processes import lengths, picture_hash
-from tests.tree.scene import until
+from tests.tree.processes import Laid, lengths, picture_hash
+from tests.tree.scene import NODE, until
 from tests.wires import calibrate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -122,9 +127,68 @@ async def test_orders_reach_the_vehicle_over_bad_radio_beside_50_mb_of_photos(
             f"\nbad radio: {measured}; order to vehicle p50 / p95 / max: idle {_figures(idle)} (n={len(idle)}), "
             f"beside 50 MB of photos {_figures(beside)} (n={len(beside)}); linked at the end: {state['linked']}"
         )
-        assert (
-            _p95(beside) <= 2 * bound_s
-        )  # the bound itself is for a quiet machine; docs/performance.md has the figure
+        assert state["linked"] and not _dropped(f)
+        assert _p95(beside) <= bound_s
+
+
+@pytest.mark.parametrize(("loss", "bound_s"), [(0.05, 2.0), (0.20, 10.0)])
+async def test_a_vehicle_invited_late_to_an_incident_of_100_000_entries_sees_its_orders_in_time(
+    tmp_path: Path, loss: float, bound_s: float
+) -> None:
+    """The very first order is what invites it; the others come beside the backlog."""
+    count, entries = int(os.environ.get("TREE_ORDERS", "200")), int(os.environ.get("TREE_ENTRIES", "100000"))
+    incident = ""
+
+    async def write(laid: dict[str, Laid]) -> None:
+        nonlocal incident
+        incident = await written(laid["county"], entries)
+
+    async with field(tmp_path, "county", "vehicle", before=write) as f:
+        county, vehicle = await f.desk("county"), await f.desk("vehicle")
+        assert await held(f, "vehicle", incident) == 0
+        seat = f.laid["vehicle"].organisation
+        order = {"incident": incident, "assignee": {"kind": "organisation", "id": seat}, "task": "赶赴现场"}
+        f.wires[0].change(rate_bps=64_000, delay_s=0.4, loss=loss)
+        measured = await asyncio.to_thread(calibrate, f.wires[0])
+        beside = await _orders(f, county, vehicle, order, incident, count=count)
+        came = await held(f, "vehicle", incident)
+        print(
+            f"\ninvited late: {measured}; order to vehicle: the first {beside[0]:.2f} s, then p50 / p95 / max "
+            f"{_figures(beside)} (n={len(beside)}); of {entries} entries {came} had come by then"
+        )
+        assert came < entries  # the backlog was still under way
+        assert (await f.line("vehicle"))["linked"] and not _dropped(f)
+        assert beside[0] <= bound_s and _p95(beside) <= bound_s
+
+
+async def written(laid: Laid, entries: int) -> str:
+    """Write an incident of so many entries at a node that isn't running; its id."""
+    config = load({}, None, data=str(laid.data), port=0, totp_required=False)
+    alone = Service(config, server.house(config))
+    await alone.open()
+    try:
+        log = alone.node.log
+        request = ReportIncident(
+            category=Category.ACCIDENT,
+            level=Level.III,
+            title="长时间的处置",
+            place=Place(lon=106.0, lat=29.0),
+            organisation=laid.organisation,
+        )
+        incident = (await log.append(request, NODE)).id or ""
+        for start in range(1, entries, 500):
+            notes = (AddNote(id=incident, text=f"第{n}条") for n in range(start, min(entries, start + 500)))
+            await asyncio.gather(*(log.append(note, NODE) for note in notes))
+    finally:
+        await alone.stop()
+    return incident
+
+
+def _dropped(f: Field) -> list[str]:
+    """Lines of the journals that say that a link was dropped, or hung up on because it was stuck."""
+    signs = ("peer.dropped", "peer.too_slow", "link.stuck")
+    journals = [one.server.log.read_text() for one in f.laid.values()]
+    return [line for text in journals for line in text.splitlines() if any(sign in line for sign in signs)]
 
 
 async def _holds(f: Field, incident: str, count: int) -> bool:

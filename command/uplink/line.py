@@ -28,8 +28,9 @@ from command.uplink.peer import Peer
 from geo.track import Fix
 
 BY = By(account="node")
-PRESENCE_S, LAGGING_S = 5.0, 1.0
-"""Lag and round trips are written down so often, while somebody lags more often; a link that came or went at once."""
+PRESENCE_S, LAGGING_S = 5.0, 2.0
+"""Lag and round trips are written down so often, more often while a neighbour lags or is cut; a link that came or went, and what
+a neighbour tells, at once."""
 TICKS_S = 1.0
 SETTLE_S = 15.0
 """A neighbour that has not linked so long after the start is cut; before that nobody knows."""
@@ -38,6 +39,8 @@ CONTACT_TOLD_US = 300_000_000
 CONTACT_US = 60_000_000
 """A contact that is newer by so much is written down though nothing else has changed."""
 LINE_MAX = 1_000
+TOLD_MAX = 4_000
+"""Nodes of which the neighbours may have told; what they say of more is not kept."""
 
 
 class Around(Protocol):
@@ -70,6 +73,7 @@ class LineKeeper:
         self._said: dict[str, dict[str, Presence]] = {}
         self._linked_once: set[str] = set()
         self._started = uplink.clock.monotonic()
+        self._due = 0.0
         self._located_at: dict[str, int] = {}
         self._wake = asyncio.Event()
 
@@ -96,7 +100,7 @@ class LineKeeper:
     async def run(self) -> None:
         """Write down what changed: ticks once a second, presence at once when a link comes or goes, else every few seconds;
         and tell the neighbours what is news to them."""
-        located = due = 0.0
+        located = 0.0
         await self._begin()
         while True:
             try:
@@ -107,10 +111,11 @@ class LineKeeper:
             self._wake.clear()
             now = self._uplink.clock.monotonic()
             await self._note_ticks()
-            if now >= due or self._turned():
+            if now >= self._due or self._turned():
                 await self._note_presence()
-                lagging = any(state.lag_entries for state in self._states.values() if state.linked)
-                due = now + (LAGGING_S if lagging else PRESENCE_S)
+                near = [self._states.get(peer.node) for peer in self._uplink.peers.values()]
+                lagging = any(state is None or state.lag_entries or not state.linked for state in near)
+                self._due = now + (LAGGING_S if lagging else PRESENCE_S)
             await self._tell_line()
             if now >= located:
                 located = now + PRESENCE_S
@@ -137,7 +142,7 @@ class LineKeeper:
         peers = self._uplink.peers
         found = {}
         for node, state in self._told.items():
-            if node in peers or node == self._uplink.me:
+            if node in peers or node == self._uplink.me or node not in self._uplink.nodes:
                 continue
             teller = peers.get(state.via or "")
             sure = teller is not None and teller.linked
@@ -225,9 +230,10 @@ class LineKeeper:
                 await peer.tell(lambda link, line=line: link.tell(line))  # type: ignore[misc]
 
     def told(self, peer: Peer, nodes: Iterable[NodeState]) -> None:
+        """What a neighbour says of the line, of nodes that we haven't heard of yet too: it is said once."""
         now = self._uplink.clock.now()
         for state in nodes:
-            if state.node in self._uplink.nodes and state.node not in self._uplink.peers:
+            if state.node in self._told or len(self._told) < TOLD_MAX:
                 self._told[state.node] = Presence(
                     id=state.node,
                     linked=state.linked,
@@ -239,6 +245,7 @@ class LineKeeper:
                     skew_us=state.skew_us,
                     told_at=now,
                 )
+        self._due = 0.0
         self.look()
 
     async def _tell_locations(self) -> None:

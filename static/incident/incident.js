@@ -54,6 +54,7 @@ class IncidentPage extends Part {
           <fh-timeline .incident=${row}></fh-timeline>
         </div>
         <div class="column">
+          <fh-late-orders .incident=${row}></fh-late-orders>
           <fh-incident-ownership .incident=${row}></fh-incident-ownership>
           <fh-incident-plans .incident=${row}></fh-incident-plans>
           <fh-incident-orders .incident=${row}></fh-incident-orders>

@@ -154,30 +154,17 @@ class Orders extends Part {
 
   render() {
     const orders = live.rows("order").filter((order) => order.incident === this.incident.id);
-    const late = orders.filter(lateStanding);
     const open = orders.filter((order) => order.open && !lateStanding(order)).sort(byUrgency);
     const ended = orders.filter((order) => !order.open && !lateStanding(order)).sort((a, b) => b.issued_at - a.issued_at);
     return html`<section class="panel">
       <header><h2>${t("picture.orders")} <span class="count">${open.length}</span></h2>
         ${decides("order.issue", this.incident) && this.incident.open ? html`<button class="primary small" id="give-order" @click=${() => void giveOrder(this.incident)}><wa-icon name="plus-lg"></wa-icon>${t("order.new")}</button>` : nothing}
       </header>
-      ${late.length ? html`<ul class="cards flat">${repeat(late, (order) => order.id, (order) => orderCard(order, html`${this.lateness(order)}${path(order)}`))}</ul>` : nothing}
       <ul class="cards flat">${open.length ? repeat(open, (order) => order.id, (order) => orderCard(order, html`${this.marks(order)}${path(order)}${nextRung(order)}${this.actions(order)}`)) : empty("flag", t("picture.no_orders"))}
         ${ended.length ? html`<li><button class="small plain" aria-expanded=${this.all} @click=${() => (this.all = !this.all)}>${t("order.ended", { n: ended.length })}</button></li>` : nothing}
         ${this.all ? repeat(ended, (order) => order.id, (order) => orderCard(order, html`${this.marks(order)}${path(order)}`)) : nothing}
       </ul>
     </section>`;
-  }
-
-  /** An order that lost its owner: what it counts for, and who decides until when. @param {Record<string, any>} order */
-  lateness(order) {
-    const waiting = order.decide_by !== null;
-    if (!waiting) return html`<div class="small warn"><wa-icon name="hourglass-bottom"></wa-icon> ${t("order.late_standing")}</div>`;
-    const mine = owned(this.incident) && may("order.edit", { organisation: order.organisation, parties: order.parties });
-    return html`<div class="own-item urgent" data-late=${order.id}>
-      <div class="small"><b>${mine || owned(this.incident) ? t("order.late_accepted") : t("order.late_elsewhere", { owner: nodeName(this.incident.owner) })}</b></div>
-      <div class="row wrap spread small"><fh-countdown .due=${order.decide_by} .label=${t("order.decide_by")}></fh-countdown>
-        ${mine ? html`<span class="row"><button class="small good" data-act="adopt" @click=${() => void adopt(order)}>${t("own.adopt")}</button><button class="small danger" data-act="recall" @click=${() => void recall(order)}>${t("own.recall")}</button></span>` : nothing}</div></div>`;
   }
 
   /** @param {Record<string, any>} order */
@@ -200,3 +187,32 @@ class Orders extends Part {
 }
 customElements.define("fh-incident-orders", Orders);
 
+/** Orders that were given too late: above all others while somebody is at work on one and nobody has decided. */
+class LateOrders extends Part {
+  static follows = ["order", "incident", "unit", "person", "organisation", "tick", "timeline", "node"];
+  static properties = { incident: { attribute: false } };
+  constructor() {
+    super();
+    /** @type {Record<string, any>} */
+    this.incident = {};
+  }
+
+  render() {
+    const late = live.rows("order").filter((order) => order.incident === this.incident.id && lateStanding(order)).sort(byUrgency);
+    if (!late.length) return nothing;
+    return html`<section class="panel"><header><h2>${t("order.late_orders")} <span class="count ${late.some((order) => order.decide_by !== null) ? "hot" : ""}">${late.length}</span></h2></header>
+      <ul class="cards flat">${repeat(late, (order) => order.id, (order) => orderCard(order, html`${this.lateness(order)}${path(order)}`))}</ul></section>`;
+  }
+
+  /** An order that lost its owner: what it counts for, and who decides until when. @param {Record<string, any>} order */
+  lateness(order) {
+    const waiting = order.decide_by !== null;
+    if (!waiting) return html`<div class="small warn"><wa-icon name="hourglass-bottom"></wa-icon> ${t("order.late_standing")}</div>`;
+    const mine = owned(this.incident) && may("order.edit", { organisation: order.organisation, parties: order.parties });
+    return html`<div class="own-item urgent" data-late=${order.id}>
+      <div class="small"><b>${mine || owned(this.incident) ? t("order.late_accepted") : t("order.late_elsewhere", { owner: nodeName(this.incident.owner) })}</b></div>
+      <div class="row wrap spread small"><fh-countdown .due=${order.decide_by} .label=${t("order.decide_by")}></fh-countdown>
+        ${mine ? html`<span class="row"><button class="small good" data-act="adopt" @click=${() => void adopt(order)}>${t("own.adopt")}</button><button class="small danger" data-act="recall" @click=${() => void recall(order)}>${t("own.recall")}</button></span>` : nothing}</div></div>`;
+  }
+}
+customElements.define("fh-late-orders", LateOrders);

@@ -83,6 +83,7 @@ export default {
   "order.decide_by": "decide by",
   "order.conflict": "accepted and declined",
   "order.conflict_text": "Accepted by one and declined by another who did not know of each other. It counts as declined: call and clarify.",
+  "order.late_orders": "Late orders",
   "order.path": "The way of the order",
   "order.path.durable": "durable at {node}",
   "order.path.held": "held by {node}",

@@ -83,6 +83,7 @@ export default {
   "order.decide_by": "决定期限",
   "order.conflict": "接受与拒绝冲突",
   "order.conflict_text": "互不知情的两处，一处接受，一处拒绝。按拒绝处理，请联系执行者核实。",
+  "order.late_orders": "迟到的命令",
   "order.path": "命令送达过程",
   "order.path.durable": "已在{node}落盘",
   "order.path.held": "{node}已收到",

@@ -226,6 +226,7 @@ class Log:
             for turn in turns:
                 turn.set_result(None)
             if self._stopping:
+                await self.store.write(self._hang_up)
                 return
 
     async def _awake(self) -> None:
@@ -351,6 +352,12 @@ class Log:
 
     def _take_over(self) -> None:
         self._connect(take_over=True)
+
+    def _hang_up(self) -> None:
+        """Give the connection back, so that closing the store closes it: SQLite then empties its WAL into the database."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _commit(self, batch: list[Submission]) -> tuple[list[Receipt | Exception], Commit]:
         reach("log.in_batch")

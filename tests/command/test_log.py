@@ -1,6 +1,8 @@
 """The log through its front door: durable, idempotent, chained, fail-closed."""
 
 import asyncio
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,20 @@ async def test_text_that_no_database_carries_is_refused(database_url: str, tmp_p
             with pytest.raises(Rejected):
                 await n.log.append(report(w.county, title), NODE)
         assert (await n.log.append(report(w.county, "a\\u0000b"), NODE)).id
+
+
+async def test_a_stopped_node_holds_its_database_no_longer_and_leaves_one_file(tmp_path: Path) -> None:
+    async with node(f"sqlite:///{tmp_path / 'fenghuo.db'}", tmp_path) as n:
+        await world(n)
+        assert any(name.endswith("fenghuo.db") for name in open_files())
+    assert not [name for name in open_files() if "fenghuo.db" in name and str(tmp_path) in name]
+    assert [path.name for path in tmp_path.glob("fenghuo.db*")] == ["fenghuo.db"]  # the WAL is in it
+
+
+def open_files() -> list[str]:
+    """What this process has open."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the directory's own
+            found.append(os.readlink(entry))
+    return found

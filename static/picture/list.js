@@ -8,11 +8,12 @@ import { organisationName } from "../format.js";
 import { t } from "../i18n.js";
 import { live } from "../live.js";
 import { Part } from "../parts/part.js";
+import { here, nodeName, owned } from "../parts/nodes.js";
 import { empty, exerciseBadge, levelBadge, stateBadge } from "../parts/small.js";
 import { may } from "../session.js";
 
 class IncidentList extends Part {
-  static follows = ["incident", "order"];
+  static follows = ["transfer", "ask", "node", "incident", "order"];
   static properties = { chosen: {}, search: { state: true }, category: { state: true }, levels: { state: true } };
   constructor() {
     super();
@@ -68,6 +69,13 @@ class IncidentList extends Part {
       </ul>`;
   }
 
+  /** How many transfers and requests wait for this node's word. @param {Record<string, any>} row */
+  waiting(row) {
+    const transfers = live.rows("transfer").filter((one) => one.incident === row.id && one.claim === row.claim && ((one.state === "offered" && one.to === here()) || (one.state === "requested" && one.owner === here())));
+    const asks = owned(row) ? live.rows("ask").filter((one) => one.incident === row.id && one.open) : [];
+    return transfers.length + asks.length;
+  }
+
   /** @param {Record<string, any>} row */
   card(row) {
     const orders = live.rows("order").filter((order) => order.incident === row.id && order.open);
@@ -81,6 +89,8 @@ class IncidentList extends Part {
       <div class="row spread small muted">
         <span class="clip">${row.place.address || organisationName(row.organisation)}</span><fh-ago .at=${row.reported_at}></fh-ago>
       </div>
+      ${owned(row) ? nothing : html`<div class="small muted"><wa-icon name="diagram-3"></wa-icon> ${t("own.by", { owner: nodeName(row.owner) })}</div>`}
+      ${this.waiting(row) ? html`<div class="small warn"><wa-icon name="person-raised-hand"></wa-icon> ${t("own.waiting_here", { n: this.waiting(row) })}</div>` : nothing}
       ${orders.length ? html`<div class="small ${late ? "bad" : "muted"}"><wa-icon name="flag"></wa-icon> ${t(late ? "picture.orders_late" : "picture.orders_open", { n: orders.length, late })}</div>` : nothing}
     </li>`;
   }

@@ -80,7 +80,7 @@ class TreePage extends Part {
         ${edit && !this.line.parent ? html`<button data-act="join" @click=${() => void join()}>${t("tree.join")}</button>` : nothing}</div>
       ${this.superior()}
       <div class="table-scroll"><table class="data tree" role="treegrid">
-        <thead><tr><th>${t("tree.node")}</th><th>${t("tree.level")}</th><th>${t("tree.seat")}</th><th>${t("tree.link")}</th><th>${t("tree.contact")}</th><th>${t("tree.lag")}</th><th>${t("tree.rtt")}</th><th>${t("tree.skew")}</th><th></th></tr></thead>
+        <thead><tr><th>${t("tree.node")}</th><th class="roomy">${t("tree.level")}</th><th class="roomy">${t("tree.seat")}</th><th>${t("tree.link")}</th><th>${t("tree.contact")}</th><th>${t("tree.lag")}</th><th class="roomy">${t("tree.rtt")}</th><th class="roomy">${t("tree.skew")}</th><th></th></tr></thead>
         <tbody>${ordered().map(({ row, depth }) => this.row(row, depth, edit))}</tbody>
       </table></div>
       <p class="faint small">${t("tree.note")}</p>
@@ -103,14 +103,14 @@ class TreePage extends Part {
     const here = row.id === this.line.here;
     const neighbour = row.parent === this.line.here || row.id === this.line.parent;
     return html`<tr data-id=${row.id} role="row" aria-level=${depth + 1} class=${here ? "here" : ""}>
-      <td><span class="indent-${Math.min(depth, 7)}">${depth ? html`<wa-icon name="arrow-return-right" class="faint"></wa-icon> ` : nothing}<wa-icon name=${nodeIcon(row.id)} label=${t(`tree.kind.${row.kind}`)}></wa-icon> <b>${row.name}</b></span></td>
-      <td>${t(`tree.level.${row.level}`)}</td>
-      <td>${row.organisation ? organisationName(row.organisation) : "—"}</td>
+      <td><span class="branch indent-${Math.min(depth, 7)}">${depth ? html`<wa-icon name="arrow-return-right" class="faint"></wa-icon> ` : nothing}<wa-icon name=${nodeIcon(row.id)} label=${t(`tree.kind.${row.kind}`)}></wa-icon> <b>${row.name}</b></span></td>
+      <td class="roomy">${t(`tree.level.${row.level}`)}</td>
+      <td class="roomy">${row.organisation ? organisationName(row.organisation) : "—"}</td>
       <td>${this.badge(row, state, here)}</td>
       <td>${here || !state ? "—" : this.contact(state, neighbour)}</td>
       <td class="num">${here || !state || state.known === false ? "—" : this.lag(state)}</td>
-      <td class="num">${neighbour && state?.rtt_us ? `${Math.round(state.rtt_us / 1000)} ms` : "—"}</td>
-      <td class="num">${here || !state || state.known === false || !state.linked ? "—" : html`<span class=${Math.abs(state.skew_us) > SKEW_ALARM_US ? "bad" : ""}>${(Math.round(state.skew_us / 1e5) / 10 || 0).toFixed(1)} s</span>`}</td>
+      <td class="num roomy">${neighbour && state?.rtt_us ? `${Math.round(state.rtt_us / 1000)} ms` : "—"}</td>
+      <td class="num roomy">${here || !state || state.known === false || !state.linked ? "—" : html`<span class=${Math.abs(state.skew_us) > SKEW_ALARM_US ? "bad" : ""}>${(Math.round(state.skew_us / 1e5) / 10 || 0).toFixed(1)} s</span>`}</td>
       <td class="actions">${edit && row.parent && !here && !row.revoked ? html`<button class="small danger" data-act="revoke" @click=${() => void revoke(row)}>${t("tree.revoke")}</button>` : nothing}</td>
     </tr>`;
   }

@@ -11,7 +11,7 @@ export default {
   "nav.phones": "Phones",
   "nav.field": "Field",
   "nav.tree": "Nodes",
-  "nav.admin": "Administration",
+  "nav.admin": "Admin",
   "act.close": "Close",
   "act.cancel": "Cancel",
   "act.send": "Send",

@@ -2,6 +2,8 @@ export default {
   "own.title": "Ownership",
   "own.mine": "Decided here",
   "own.theirs": "Decided elsewhere",
+  "own.by": "{owner} decides",
+  "own.waiting_here": "{n} to be answered here",
   "own.theirs_text": "{owner} decides about this incident. Here one can take notes, report progress and ask.",
   "own.contested": "Another claim to this incident lost; what was decided under it is listed as late.",
   "own.nodes": "Nodes that take part",

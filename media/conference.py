@@ -107,9 +107,10 @@ class Conference:
                 if not request.on and track.video:
                     track.want_key()
 
-    def set_focus(self, members: list[str]) -> None:
-        """Whom the meeting's control puts first."""
-        self.room.set_focus(members)
+    def set_focus(self, request: control.Focus) -> None:
+        """Whom the meeting's control puts first, for everybody and for the audience of a round."""
+        self.room.set_focus(request.members, polled=request.polled, audience=request.audience)
+        self.selection.soon.update(self.subscribers.values())
         self._reconcile()
 
     def publish(self, request: control.Publish) -> dict[str, Any]:

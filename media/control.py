@@ -76,10 +76,15 @@ class Mute(Request, tag="mute", frozen=True):
 
 
 class Focus(Request, tag="focus", frozen=True):
-    """Whom everybody should see first, in this order: the broadcast site, the polled one, the spotlight."""
+    """Whom everybody should see first, in this order: the broadcast site, the polled one, the spotlight.
+
+    `polled`: the site of a round that is held for `audience` (the chairs) alone; nobody else gets it first.
+    """
 
     room: Ident
     members: Annotated[list[Ident], Meta(max_length=FOCUS_MAX)] = field(default_factory=list)
+    polled: Ident | None = None
+    audience: Annotated[list[Ident], Meta(max_length=FOCUS_MAX)] = field(default_factory=list)
 
 
 class Publish(Request, tag="publish", frozen=True):

@@ -26,7 +26,6 @@ PROBE_AGAIN_MAX_S = 24.0
 PROBES_AT_START = 3
 CALM_S = 2.0
 REMB_FRESH_S = 8.0
-LOSS_HEAVY = 0.10
 
 
 Record = tuple[int, int, int, float]
@@ -56,7 +55,7 @@ class Downlink:
         self._probe_wait_s = PROBE_AGAIN_S
         self._probes = 0
         self._remb: tuple[int, float] | None = None
-        self._by_report_bps = float(ESTIMATE_MAX_BPS)
+        self._reports = Estimate(ESTIMATE_MAX_BPS)  # what receiver reports alone say: its loss half is all that is used
 
     # -- sending --
 
@@ -77,10 +76,10 @@ class Downlink:
         """What may be sent to this subscriber."""
         if self.heard:
             return self.estimate.estimate_bps
-        most = self._by_report_bps
+        most = self._reports.estimate_bps
         if self._remb is not None:
             most = min(most, self._remb[0])
-        return int(max(ESTIMATE_MIN_BPS, min(ESTIMATE_MAX_BPS, most)))
+        return max(ESTIMATE_MIN_BPS, most)
 
     @property
     def known(self) -> bool:
@@ -162,15 +161,13 @@ class Downlink:
         """The subscriber's own estimate, where it gives no transport-wide feedback."""
         self._remb = (bitrate_bps, now_s)
 
-    def reported(self, lost: float) -> None:
-        """The loss of a receiver report (0-1), for peers that say nothing else."""
-        if self.heard or self._remb is not None:
-            return
-        if lost > LOSS_HEAVY:
-            base = min(self._by_report_bps, 4_000_000.0)
-            self._by_report_bps = max(float(ESTIMATE_MIN_BPS), base * (1 - 0.5 * lost))
-        else:
-            self._by_report_bps = min(float(ESTIMATE_MAX_BPS), self._by_report_bps * 1.05 + 1000)
+    def reported(self, packets: int, lost: int, through_bps: float, now_s: float) -> None:
+        """A receiver report about `packets` of a picture, for peers that say nothing else; `through_bps` is what arrived
+        of all their pictures. A REMB that isn't repeated for `REMB_FRESH_S` counts no more."""
+        if self._remb is not None and now_s - self._remb[1] > REMB_FRESH_S:
+            self._remb = None
+        if not self.heard and self._remb is None:
+            self._reports.reported(packets, lost, through_bps, now_s)
 
     # -- probing --
 

@@ -184,6 +184,13 @@ class Estimate:
         if group is not None and former is not None:
             self.trend.add((group[2] - former[2]) * 1000, (group[1] - former[1]) * 1000, group[2] * 1000)
 
+    def reported(self, packets: int, lost: int, through_bps: float, now_s: float) -> None:
+        """`lost` of `packets` did not arrive and `through_bps` did: all that a receiver report can say."""
+        self._loss_packets[0] += packets
+        self._loss_packets[1] += lost
+        self.acked_bps = through_bps
+        self._by_loss(now_s)
+
     def settle(self, now_s: float, rtt_s: float) -> None:
         """A feedback packet is read to its end: move the rate."""
         self._measure()

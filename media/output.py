@@ -53,11 +53,13 @@ class Output:
         self.redundant = False  # takes RED
         self.key_requests = self.resent = self.switches = 0
         self.lost = 0.0
+        self.through_bps = 0.0  # what arrived between the last two receiver reports
         self.switched_at_s = -1e9
         self._own = False
         self._rtx_sequence = out.rtx & 0x7FFF
         self._counted = (0, 0)
         self._from = (0, 0)
+        self._reported = (0, 0, 0.0)
         self._replayed: dict[int, int] = {}
         self._replayed_until_s = 0.0
 
@@ -132,6 +134,17 @@ class Output:
             return self._counted
         packets, octets = self._counted
         return packets + self.layer.packets - self._from[0], octets + self.layer.octets - self._from[1]
+
+    def reported(self, lost: float, now_s: float) -> int:
+        """The subscriber's receiver report: the fraction `lost` (0-1) since its last; how many packets that was about."""
+        self.lost = lost
+        before, (packets, octets) = self._reported, self.sent()
+        self._reported = (packets, octets, now_s)
+        elapsed_s = now_s - before[2]
+        if not before[2] or elapsed_s <= 0 or packets < before[0]:
+            return 0
+        self.through_bps = (octets - before[1]) * 8 * (1 - lost) / elapsed_s
+        return packets - before[0]
 
     # -- repair --
 

@@ -49,7 +49,7 @@ class _Member:
 class _Room:
     members: dict[str, _Member] = field(default_factory=dict)
     chair: str | None = None
-    focus: list[str] = field(default_factory=list)
+    focus: control.Focus | None = None
 
 
 class MediaWorker:
@@ -163,12 +163,15 @@ class MediaWorker:
         if known is not None:
             (known.muted.add if on else known.muted.discard)(media)
 
-    async def focus(self, room: str, members: list[str]) -> None:
-        """Whom everybody should see first."""
-        await self._request(control.Focus(room=room, members=members))
+    async def focus(
+        self, room: str, members: list[str], *, polled: str | None = None, audience: list[str] | None = None
+    ) -> None:
+        """Whom everybody should see first; `polled`: whom `audience` alone should."""
+        request = control.Focus(room=room, members=members, polled=polled, audience=audience or [])
+        await self._request(request)
         book = self._rooms.get(room)
         if book is not None:
-            book.focus = members
+            book.focus = request
 
     async def publish(self, room: str, member: str, sdp: str, *, screens: list[str] | None = None) -> tuple[str, str]:
         """(peer, answer) to a publishing offer (browser or WHIP); `screens` are the mids of shared screens."""
@@ -277,7 +280,7 @@ class MediaWorker:
                 for media in set(member.muted):
                     await self._exchange(control.Mute(room=ident, member=name, media=media, on=True), REQUEST_TIMEOUT_S)
             if room.focus:
-                await self._exchange(control.Focus(room=ident, members=room.focus), REQUEST_TIMEOUT_S)
+                await self._exchange(room.focus, REQUEST_TIMEOUT_S)
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         """Deliver what the worker says until the channel ends; an unreadable frame ends the worker."""

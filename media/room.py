@@ -8,6 +8,7 @@ Sources: RFC 6464 (audio level); Volfin and Cohen's dominant speaker idea, reduc
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from command.base.errors import Conflict, Denied, Missing, Unavailable
@@ -56,6 +57,9 @@ class Room:
         self.chair: str | None = None
         self.focus: tuple[str, ...] = ()
         """Whom everybody should see first, as the meeting's control says; may name members who have left."""
+        self.polled: str | None = None
+        self.audience: frozenset[str] = frozenset()
+        """Who alone sees `polled` first."""
         self.speakers = Speakers()
 
     def member(self, ident: str) -> Member:
@@ -101,9 +105,16 @@ class Room:
             self.member(ident)
         self.chair = ident
 
-    def set_focus(self, idents: list[str]) -> None:
-        """Broadcast site, polled site, spotlight: in the order in which they come first."""
+    def set_focus(self, idents: list[str], *, polled: str | None = None, audience: Iterable[str] = ()) -> None:
+        """Broadcast site, polled site, spotlight: in the order in which they come first; and who comes first for the
+        audience of a round alone."""
         self.focus = tuple(idents)
+        self.polled = polled
+        self.audience = frozenset(audience)
+
+    def polls(self, watcher: str, member: str) -> bool:
+        """Whether `watcher` is shown `member` in a round of sites that is not for everybody."""
+        return member == self.polled and watcher in self.audience
 
     def publish(self, track: Published) -> list[control.AnyEvent]:
         """A member's track has begun; raises `Missing`, `Denied`, `Conflict`."""

@@ -146,7 +146,8 @@ class Selection:
             what = laid[output.track.ident]
             height = None if tiles is None else tiles[output.track.ident]
             now = -1 if output.target is None else what.places.get(output.target, -1)
-            wishes.append(Wish(what.rank, height, what.choices, now))
+            rank = RANK_FOCUS if self.room.polls(receiving.peer.member, output.track.member) else what.rank
+            wishes.append(Wish(rank, height, what.choices, now))
         downlink = receiving.downlink
         budget = max(0.0, downlink.estimate_bps - min(audio_bps, 10 * AUDIO_RESERVE_BPS))
         given, needed = allocate(wishes, budget, cap=self._cap)

@@ -23,7 +23,20 @@ from command.base.rights import allowed
 from command.base.supervise import spawn
 from command.domain.chairing import Knock
 from command.domain.meeting import Fact, MemberFact
-from command.domain.room import MEETING, ROOM, Meeting, Member, Microphones, Room, admit, focus, held, scope
+from command.domain.room import (
+    MEETING,
+    ROOM,
+    Meeting,
+    Member,
+    Microphones,
+    Room,
+    admit,
+    focus,
+    held,
+    polled_by_chairs,
+    presides,
+    scope,
+)
 from command.edge.api import Node, by_of
 from command.edge.auth import Session
 from command.log.reading import ReadRows
@@ -54,7 +67,7 @@ class Conferences:
         self._speakers: dict[str, str | None] = {}
         self._controls: dict[str, Meeting] = {}
         """What the chair has set, of each room that somebody sits in or waits for: the last committed row."""
-        self._told_focus: dict[str, list[str]] = {}
+        self._told_focus: dict[str, tuple[list[str], str | None, list[str]]] = {}
         self._settling: dict[str, bool] = {}
         """Rooms being settled; True: once more, something has changed meanwhile."""
         self.door = Door(node)
@@ -376,9 +389,13 @@ class Conferences:
             for seat in seats
             if seat.member.account == account and seat.publish
         ][: control.FOCUS_MAX]
-        if wanted != self._told_focus.get(room, []) and self._worker is not None and room in self._opened:
-            self._told_focus[room] = wanted
-            await self._worker.focus(room, wanted)
+        site = polled_by_chairs(meeting)
+        polled = next((seat.member.id for seat in seats if seat.member.account == site and seat.publish), None)
+        watching = [seat.member.id for seat in seats if presides(seat.member, meeting)] if polled is not None else []
+        told = (wanted, polled, sorted(watching)[: control.FOCUS_MAX])
+        if told != self._told_focus.get(room, ([], None, [])) and self._worker is not None and room in self._opened:
+            self._told_focus[room] = told
+            await self._worker.focus(room, wanted, polled=polled, audience=told[2])
 
     # -- what the worker says
 

@@ -72,9 +72,11 @@ class Feedback:
                 self._report(record, output, now_s)
 
     def _report(self, record: ReceiverReport, output: Output, now_s: float) -> None:
-        output.lost = record.fraction / 256
+        packets = output.reported(record.fraction / 256, now_s)
         self.lost = max((one.lost for one in self.outputs.values()), default=0.0)
-        self.downlink.reported(output.lost)
+        if packets and output.track is not None and output.track.video:
+            through_bps = sum(one.through_bps for one in self.outputs.values())
+            self.downlink.reported(packets, round(packets * output.lost), through_bps, now_s)
         sent = output.layer.reports_sent.get(record.last_report) if output.layer is not None else None
         if sent is not None and record.last_report:
             rtt = now_s - sent - record.delay / 65_536

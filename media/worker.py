@@ -280,7 +280,7 @@ def _in_room(conference: Conference, request: control.AnyRequest) -> dict[str, A
         case control.Mute():
             conference.mute(request)
         case control.Focus():
-            conference.set_focus(request.members)
+            conference.set_focus(request)
         case control.Publish():
             return conference.publish(request)
         case control.Subscribe():

@@ -267,6 +267,12 @@ def focus(meeting: Meeting) -> list[str]:
     return list(dict.fromkeys([*first, *meeting.spotlight]))
 
 
+def polled_by_chairs(meeting: Meeting) -> str | None:
+    """The account that a round of sites shows to the chairs alone, if there is such a round."""
+    poll = meeting.poll
+    return poll.current if poll is not None and poll.audience is Audience.CHAIR else None
+
+
 def admit(rows: Rows, room: Room, member: Member) -> None:
     """Whether the door is open to this member. Raises `Denied` `room.barred`, `room.locked`, or `Conflict` `room.waiting`.
 

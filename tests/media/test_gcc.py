@@ -5,7 +5,7 @@ from collections import deque
 
 import pytest
 
-from media.downlink import RECORDS_MAX, Downlink
+from media.downlink import RECORDS_MAX, REMB_FRESH_S, Downlink
 from media.gcc import ESTIMATE_MAX_BPS, ESTIMATE_MIN_BPS, ESTIMATE_START_BPS
 from media.twcc import TICK_S, Report
 
@@ -143,14 +143,34 @@ def test_without_transport_wide_feedback_the_subscribers_own_estimate_counts() -
 
 
 def test_a_peer_that_only_reports_loss_gets_less_while_it_loses() -> None:
-    downlink = Downlink()
-    for _ in range(5):
-        downlink.reported(0.3)
+    downlink, way_bps = Downlink(), 500_000
+    for second in range(8):  # 1.5 Mbit/s, then what the estimate allows, over a way of 500 kbit/s
+        sent_bps = min(1_500_000, downlink.estimate_bps)
+        through_bps = min(sent_bps, way_bps)
+        packets = round(sent_bps / 8800)
+        downlink.reported(packets, round(packets * (1 - through_bps / sent_bps)), through_bps, float(second))
     low = downlink.estimate_bps
-    assert low < 2_500_000
-    for _ in range(20):
-        downlink.reported(0.0)
+    assert 0.75 * way_bps < low < 1.25 * way_bps
+    for second in range(8, 28):
+        downlink.reported(100, 0, 900_000, float(second))
     assert downlink.estimate_bps > 2 * low
+
+
+def test_loss_that_stays_when_less_is_sent_does_not_take_the_picture_away() -> None:
+    downlink = Downlink()
+    for second in range(20):
+        sent_bps = min(1_500_000, downlink.estimate_bps)
+        downlink.reported(100, 20, sent_bps * 0.8, float(second))
+    assert downlink.estimate_bps > 500_000
+
+
+def test_a_remb_that_is_not_repeated_gives_way_to_receiver_reports() -> None:
+    downlink = Downlink()
+    downlink.remb(200_000, 1.0)
+    downlink.reported(100, 0, 200_000, 1.0 + REMB_FRESH_S)
+    assert downlink.estimate_bps == 200_000
+    downlink.reported(100, 0, 200_000, 1.1 + REMB_FRESH_S)
+    assert downlink.estimate_bps > 10 * 200_000
 
 
 def test_a_probe_is_not_sent_while_queues_grow_nor_for_nothing() -> None:

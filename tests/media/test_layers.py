@@ -7,7 +7,7 @@ import pytest
 
 from command.base.clock import ManualClock
 from media import control, sdp
-from media.feedback import SenderReport
+from media.feedback import ReceiverReport, SenderReport
 from media.output import REPLAY_PACKETS_MAX
 from media.port import Port
 from media.publisher import Publisher
@@ -270,6 +270,48 @@ async def test_a_tile_decides_the_layer_and_layers_nobody_wants_are_named(wire: 
     subscriber.tiles = {}
     run(selection, wire, subscriber, 1)
     assert output.target is None
+
+
+async def test_a_round_for_the_chairs_raises_the_site_in_their_connections_alone(wire: Layers) -> None:
+    begin(wire)
+    selection, subscriber = choosing(wire)
+    selection.shed(0)  # where little is left, rank decides
+    selection.room.set_focus([], polled="p", audience=["chair"])
+    run(selection, wire, subscriber, 3)
+    assert wire.outputs["1"].target is wire.layer("q"), "who is no chair gets what they got before"
+    selection.room.set_focus([], polled="p", audience=["s"])
+    run(selection, wire, subscriber, 3)
+    assert wire.outputs["1"].target is wire.layer("f")
+    selection.room.set_focus([])
+    run(selection, wire, subscriber, 3)
+    assert wire.outputs["1"].target is wire.layer("q")
+
+
+async def test_a_client_that_sends_receiver_reports_alone_gets_the_layer_that_its_way_carries(wire: Layers) -> None:
+    begin(wire)
+    selection, subscriber = choosing(wire)
+    output = wire.outputs["1"]
+    assert output.downlink is None
+    run(selection, wire, subscriber, 2)
+    assert output.target is wire.layer("f")
+
+    def second(lost: float) -> None:
+        for _ in range(2):
+            for rid, packets in (("q", 4), ("h", 20), ("f", 100)):
+                for _ in range(packets):
+                    wire.put(rid)
+            wire.flush()
+        run(selection, wire, subscriber, 1)
+        subscriber._report(ReceiverReport(7000, round(lost * 256), 0, 0, 0, 0), output, wire.now_s)
+        selection.soon.add(subscriber)
+        selection.run(wire.now_s, wire.tracks, [subscriber], [])
+
+    for _ in range(4):
+        second(0.0)
+    for _ in range(6):
+        second(0.7 if output.layer is wire.layer("f") else 0.0)
+    assert output.target is not wire.layer("f")
+    assert output.target is not None
 
 
 async def test_a_publisher_that_goes_on_with_layers_nobody_wants_is_asked_for_less(wire: Layers) -> None:

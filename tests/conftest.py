@@ -4,6 +4,7 @@ A missing program skips the tests that need it, by name, and the closing summary
 pytest-xdist: every worker has servers of its own on ports of its own.
 """
 
+import gc
 import os
 import re
 from collections import Counter
@@ -114,6 +115,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("programs that were not there", red=True, bold=True)
         for name, tests in sorted(missing.items()):
             terminalreporter.line(f"{NOT_INSTALLED}{name} ({tests} tests)", red=True, bold=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def thawed() -> Iterator[None]:
+    """A node freezes what is there for its lifetime (`service._settle_memory`); the many of a file would never be freed."""
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -45,9 +45,6 @@ LAG_S_MAX = 10.0
 """... or, while its backlog still comes in, this often."""
 KNOWN_MAX = 5_000
 TREE = "tree"
-EVERYWHERE = ("registry", TREE)
-AT_HOME = ("account", "token", "session", "timers", "timer", "outbox", "import")
-"""Kinds (up to the dot) of other nodes' entries that have no effect here: their accounts, timers and outbox stay with them."""
 OWNED = {
     "organisation": "organisation",
     "unit": "unit",
@@ -57,6 +54,25 @@ OWNED = {
     "plan": "plan",
 }
 """Kinds of registry entries that save a row, and the field of the body that names it."""
+
+SAID_IN: dict[str, tuple[str, ...]] = {
+    "incident": (
+        *("incident.", "order.", "alarm.", "notice.", "room.", "meeting.", "fence.", "ownership.", "timer."),
+        *("plan.requested", "plan.approved", "plan.refused"),
+    ),
+    "registry": (
+        *(f"{kind}.saved" for kind in OWNED),
+        "unit.status_set",
+        "person.off_duty_set",
+        "roster.",
+        "generation.",
+    ),
+    TREE: ("node.",),
+}
+"""Kinds that have an effect in another node's stream, by its subject: a row of the registry isn't saved in an incident, nor an
+order cancelled in the registry. `entry.erased` is looked at on its own."""
+KEPT_APART = ("shift",)
+"""Tables of the registry of which several rows stand in one entry: each belongs to the node that made it."""
 
 ANSWERS = ("accepted", "declined")
 ANSWERS_MAX = 20
@@ -89,22 +105,47 @@ def readable(row: R) -> R:
 
 
 class _Quiet:
-    """Rows through which no timer is armed: that is done where the incident is owned, or where the thing was arranged."""
+    """Rows through which no timer is armed: that is done where the incident is owned, or where the thing was arranged.
 
-    def __init__(self, rows: Editing, *, owners: bool = False) -> None:
-        self._rows, self._owners = rows, owners
-        self.get, self.where = rows.get, rows.where
+    `incident` is the one whose entries are folded: rows of any other are out of reach, whatever an entry names."""
+
+    def __init__(self, rows: Editing, *, owners: bool = False, incident: str | None = None) -> None:
+        self._rows, self._owners, self._incident = rows, owners, incident
+
+    def get(self, table: Table[R], key: str) -> R | None:
+        row = self._rows.get(table, key)
+        return row if row is not None and self._within(row) else None
+
+    def where(self, table: Table[R], **equal: object) -> list[R]:
+        return [row for row in self._rows.where(table, **equal) if self._within(row)]
 
     def put(self, table: Table[R], row: R) -> None:
-        if table is not TIMER or self._armed(row):
+        if self._reaches(table, row.id) and self._within(row) and (table is not TIMER or self._armed(row)):
             self._rows.put(table, readable(row))
 
     def add(self, table: Table[R], row: R) -> None:
-        if table is not TIMER or self._armed(row):
-            self._rows.add(table, readable(row))
+        if self._within(row) and (table is not TIMER or self._armed(row)):
+            # Certainly new to its author; here somebody may have taken the id for something else.
+            known = self._rows.get(table, row.id)
+            if known is None or self._within(known):
+                self._rows.put(table, readable(row))
 
     def delete(self, table: Table[R], key: str) -> None:
-        self._rows.delete(table, key)
+        if self._reaches(table, key):
+            self._rows.delete(table, key)
+
+    def _reaches(self, table: Table[R], key: str) -> bool:
+        known = self._rows.get(table, key)
+        return known is None or self._within(known)
+
+    def _within(self, row: Row) -> bool:
+        if self._incident is None:
+            return True
+        if isinstance(row, Incident):
+            return row.id == self._incident
+        if isinstance(row, Timer):
+            return row.subject == f"incident/{self._incident}"
+        return bool(getattr(row, "incident", self._incident) == self._incident)
 
     def _armed(self, row: Row) -> bool:
         return self._owners and isinstance(row, Timer) and row.kind.startswith(OWNERS_TIMERS)
@@ -127,17 +168,35 @@ class _Anew(_Quiet):
             super().put(table, row)
 
     def add(self, table: Table[R], row: R) -> None:
-        if table.name in self.MINE:
-            # Certainly new in one pass only as far as nobody wrote the same thing twice; a put is right in any case.
-            super().put(table, row)
+        self.put(table, row)
 
     def delete(self, table: Table[R], key: str) -> None:
         if table.name in self.MINE and (table is not TIMER or self._owners_own(key)):
-            self._rows.delete(table, key)
+            super().delete(table, key)
 
     def _owners_own(self, key: str) -> bool:
         timer = self._rows.get(TIMER, key)
         return timer is not None and timer.kind.startswith(OWNERS_TIMERS)
+
+
+class _Apart(_Quiet):
+    """Rows for another node's registry: of what stands several in an entry, each row is its own node's to change."""
+
+    def __init__(self, rows: Editing, origin: str) -> None:
+        super().__init__(rows)
+        self._origin = origin
+
+    def _reaches(self, table: Table[R], key: str) -> bool:
+        if table.name not in KEPT_APART:
+            return True
+        home = self._rows.get(HOME, f"{table.name}/{key}")
+        return home.node == self._origin if home is not None else self._rows.get(table, key) is None
+
+    def add(self, table: Table[R], row: R) -> None:
+        if self._reaches(table, row.id):
+            if table.name in KEPT_APART:
+                self._rows.put(HOME, Home(id=f"{table.name}/{row.id}", node=self._origin))
+            super().add(table, row)
 
 
 class Folding:
@@ -239,8 +298,9 @@ class Folding:
         elif entry.origin == self._node:
             self._safely(lambda one: self._domain.project(self._rows, one), written)  # its part was erased
         elif entry.subject.startswith("incident/"):
-            incident = self._rows.get(INCIDENT, entry.subject.partition("/")[2])
-            self._safely(lambda one: self._of_incident(self._view(incident), one), written)
+            key = entry.subject.partition("/")[2]
+            incident = self._rows.get(INCIDENT, key)
+            self._safely(lambda one: self._of_incident(self._view(incident, key), one), written)
         else:
             self._safely(self._other, written)
 
@@ -315,7 +375,8 @@ class Folding:
         """Fold an entry as the last one, if it certainly is and certainly counts."""
         entry, name = written.entry, key_of(written.entry)
         seen = picture.merge_seen(known.seen.get(name, {}), entry)
-        incident = self._rows.get(INCIDENT, entry.subject.partition("/")[2])
+        key = entry.subject.partition("/")[2]
+        incident = self._rows.get(INCIDENT, key)
         others = [other for other in known.lengths if other != name]
         node = self._rows.get(NODE, entry.origin)
         if node is not None and node.revoked is not None:
@@ -326,7 +387,7 @@ class Folding:
         elif incident.contested or not picture.appends(entry, seen, known.lengths, _chain(incident)):
             return False
         known.lengths[name], known.seen[name] = entry.seq, seen
-        self._safely(lambda one: self._of_incident(self._view(incident), one), written)
+        self._safely(lambda one: self._of_incident(self._view(incident, key), one), written)
         return True
 
     def _of_incident(self, rows: Editing, written: Written) -> None:
@@ -336,11 +397,12 @@ class Folding:
         incident = self._rows.get(INCIDENT, entry.subject.partition("/")[2])
         if entry.kind.startswith("timer.") and incident is not None and incident.owner != entry.origin:
             return
-        self._domain.project(rows, written)
+        if entry.kind.startswith(SAID_IN["incident"]):
+            self._domain.project(rows, written)
 
-    def _view(self, incident: Incident | None) -> Editing:
+    def _view(self, incident: Incident | None, key: str) -> Editing:
         """The rows through which another node's entry is folded: the owner's timers run where the incident is owned."""
-        return _Quiet(self._rows, owners=incident is not None and incident.owner == self._node)
+        return _Quiet(self._rows, owners=incident is not None and incident.owner == self._node, incident=key)
 
     def _before(self, connection: Connection, subject: str, fresh: list[Written]) -> dict[str, int]:
         """The lengths of a subject's streams before these entries came."""
@@ -367,7 +429,7 @@ class Folding:
         if entry.origin == self._node:  # taken back after a restore
             self._domain.project(self._rows, written)
             return
-        if entry.subject not in EVERYWHERE or entry.kind.partition(".")[0] in AT_HOME:
+        if not entry.kind.startswith(SAID_IN.get(entry.subject, ())):
             return
         key = _owned(entry.subject, entry.kind, entry.body)
         if key is not None:
@@ -379,7 +441,7 @@ class Folding:
                 return
             if home is None:
                 self._rows.put(HOME, Home(id=key, node=entry.origin))
-        self._domain.project(_Quiet(self._rows), written)
+        self._domain.project(_Apart(self._rows, entry.origin), written)
 
     def _safely(self, work: Callable[[Written], None], written: Written) -> None:
         """Foreign bytes never stop a batch: what a projector can't digest has no effect."""
@@ -507,7 +569,7 @@ class Folding:
         held = {timer.id for timer in timers if timer.held}
         for table, row in rows_of(self._rows, key):
             self._rows.delete(table, row.id)
-        anew = _Anew(self._rows, owners=drawn.owner == self._node)
+        anew = _Anew(self._rows, owners=drawn.owner == self._node, incident=key)
         for written in drawn.order:
             self._safely(lambda one: self._project(anew, one, drawn.verdicts[one.hash]), written)
         for order in _contradicted(drawn):
@@ -573,7 +635,7 @@ class Folding:
         order = entry.body.get("order")
         known = self._rows.get(ORDER, order) is not None if isinstance(order, str) else False
         if entry.kind in ACTED_ON_AHEAD and known is (entry.kind != "order.issued"):
-            self._domain.project(_Quiet(self._rows), written)
+            self._domain.project(_Quiet(self._rows, incident=entry.subject.partition("/")[2]), written)
 
     def resolve(self, found: list[Written]) -> Picture:
         """The canonical order and the verdicts, by the tree as it stands."""

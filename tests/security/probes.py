@@ -302,7 +302,9 @@ PROBES: dict[tuple[str, str], list[Probe]] = {
     ("POST", "/import/persons"): [command(OF_NODE, _table)],
     # the auditor
     ("GET", "/audit"): [item(OF_NODE, _plain("/audit"))],
-    ("POST", "/audit/erasures"): [command(OF_NODE, _plain("/audit/erasures", entry="ab" * 32, reason="x"))],
+    ("POST", "/audit/erasures"): [
+        command(OF_NODE, _plain("/audit/erasures", entry="ab" * 32, reason="x"), allowed_codes=("entry.missing",))
+    ],
     ("GET", "/audit/export"): [
         item(OF_INCIDENT, lambda s, role, relation: Ask(
             path=f"/audit/export?subject=incident/{s.things['incident'][relation]}")),
@@ -314,6 +316,7 @@ PROBES: dict[tuple[str, str], list[Probe]] = {
     ("GET", "/incidents"): [list_(OF_INCIDENT, _shown("/incidents?limit=500", "incident"))],
     ("GET", "/incidents/{id}"): [item(OF_INCIDENT, _at("/incidents/{id}", "incident"))],
     ("GET", "/incidents/{id}/timeline"): [item(OF_INCIDENT, _at("/incidents/{id}/timeline", "incident"))],
+    ("GET", "/incidents/{id}/nodes"): [item(OF_INCIDENT, _at("/incidents/{id}/nodes", "incident"))],
     ("PATCH", "/incidents/{id}"): [command(OF_INCIDENT, _at("/incidents/{id}", "incident", version=STALE))],
     ("POST", "/incidents/{id}/step"): [
         command(OF_INCIDENT, _at("/incidents/{id}/step", "incident", version=STALE, step="verify")),

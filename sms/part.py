@@ -10,7 +10,7 @@ from command.base.errors import Rejected
 from command.base.projection import Domain
 from command.domain import schedule
 from command.edge.api import Node
-from sms import broadcast, expansion, inbox, outbox
+from sms import broadcast, expansion, inbox, outbox, retention
 from sms.gateway import Gateway
 from sms.review import Forbidden
 from sms.twilio import TwilioGateway, TwilioSettings
@@ -35,7 +35,7 @@ def words_of(config: Config) -> Forbidden:
 
 def register(domain: Domain, config: Config) -> Domain:
     """Tables and deciders of this part, and those of meetings, which issue notices too. Raises `Rejected` as `words_of`."""
-    for module in (outbox, inbox, expansion):
+    for module in (outbox, inbox, expansion, retention):
         domain.register(module.TABLES, None, module.DECIDERS)
     forbidden = words_of(config)
     domain.register((), None, schedule.deciders(config.link, lambda zh, en: broadcast.refuse_words(forbidden, zh, en)))
@@ -68,7 +68,14 @@ def gateway_of(config: Config) -> Gateway | None:
 
 async def start(node: Node) -> Sms:
     """Take up what a crash or a restore left, and send from now on. The caller must `stop()` it before the log."""
-    sms = Sms(node.store, node.log, node.clock, gateway=gateway_of(node.config), forbidden=words_of(node.config))
+    sms = Sms(
+        node.store,
+        node.log,
+        node.clock,
+        gateway=gateway_of(node.config),
+        forbidden=words_of(node.config),
+        kept_days=node.config.messages_kept_days,
+    )
     node.bus.listen(sms.on_commit)
     await sms.start(restored=bool(node.parts.get("restored")))
     return sms

@@ -30,6 +30,7 @@ from sms.local import LocalGateway, PhoneText
 from sms.message import FINAL, Message, Next, State, best, next_action
 from sms.outbox import MESSAGE, CancelQueued, MarkCrashed, MarkRestored, ResendUnknown, TakeReceipt
 from sms.receipt import EarlyReceipts, Inbound, Receipt
+from sms.retention import Retention
 from sms.review import Forbidden
 
 POLL_S = 1.0
@@ -70,7 +71,8 @@ class Inboxes:
 
 
 class Sms:
-    """Start with `start()`, feed `on_commit`, end with `stop()`. `gateway` None: everything stays on this node."""
+    """Start with `start()`, feed `on_commit`, end with `stop()`. `gateway` None: everything stays on this node.
+    `kept_days`: how long messages of notices that are over are kept, 0 for ever."""
 
     def __init__(
         self,
@@ -80,10 +82,12 @@ class Sms:
         *,
         gateway: Gateway | None = None,
         forbidden: Forbidden | None = None,
+        kept_days: int = 0,
     ) -> None:
         self.store, self.log, self.clock = store, log, clock
         self.forbidden = forbidden or Forbidden(())
         self.local = LocalGateway(Inboxes(store, log), clock)
+        self.retention = Retention(store, log, clock, kept_days)
         self.outside = gateway
         self.early = EarlyReceipts()
         self.lanes = [self._lane(self.local, None if gateway is None else False)]
@@ -122,6 +126,7 @@ class Sms:
         self._cancelled |= await self.store.read(self._cancelled_with_queue)
         work = [("sms.deliver", self.local.deliver), ("sms.expand", self._expanding), ("sms.count", self._counting)]
         work += [("sms.resend", self._resending), ("sms.prune", self._pruning)]
+        work += [("sms.retention", self.retention.run)]
         work += [(f"sms.{lane.gateway.name}", lane.run) for lane in self.lanes]
         self._tasks = [spawn(name, forever(name, run)) for name, run in work]
 

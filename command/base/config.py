@@ -65,6 +65,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 0
     sms_gateway: Annotated[str, Meta(pattern="^(local|twilio)$", description="Where messages leave.")] = "local"
     sms_parts_per_s: Annotated[float, Meta(gt=0, le=10000, description="Parts a second the gateway takes.")] = 10.0
+    messages_kept_days: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=36500,
+            description="Messages of a notice that is over are forgotten so many days after they last moved; 0 keeps them. "
+            "The notice, its counts and the log stay.",
+        ),
+    ] = 730
     forbidden_words: Annotated[str, Meta(description="File of words, one a line, that no notice may contain.")] = ""
     twilio_account_sid: Annotated[str, Meta(description="Account SID.")] = ""
     twilio_auth_token: Annotated[str, Meta(description="Auth token; signs callbacks too.")] = ""

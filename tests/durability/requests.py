@@ -46,7 +46,7 @@ from command.domain import (
 from command.domain import room as rooms
 from command.edge.api import Node
 from command.log.writer import Commit, Receipt
-from sms import broadcast, expansion, inbox, message, outbox
+from sms import broadcast, expansion, inbox, message, outbox, retention
 from sms.numbers import demo_number
 
 Values = dict[str, Any]
@@ -525,24 +525,21 @@ def _draw(m: Maker) -> Values:
     values = {"name": m.name(), "geometry": m.area(), "rules": _rules(m)}
     if m.often(0.8):
         values["incident"] = m.id("incident")
-    return values | m.picked(
-        units=lambda: m.ids("unit"), exit_buffer_m=lambda: 30, dwell_s=lambda: 60, lost_s=lambda: 900, windows=_windows
-    )
+    return _timed(values | m.picked(units=lambda: m.ids("unit"), exit_buffer_m=lambda: 30, dwell_s=lambda: 60))
 
 
-def _windows() -> list[fence.TimeWindow]:
-    return [fence.TimeWindow(daily_min=(1320, 360), days=[0, 4])]
+def _timed(values: Values) -> Values:
+    """A fence with one time of its own has the others too."""
+    if "dwell_s" not in values:
+        return values
+    return values | {"lost_s": 900, "windows": [fence.TimeWindow(daily_min=(1320, 360), days=[0, 4])]}
 
 
 def _edit_fence(m: Maker) -> Values:
-    return m.named("fence", active=True) | m.picked(
-        name=m.name,
-        geometry=m.area,
-        rules=lambda: _rules(m),
-        units=lambda: m.ids("unit"),
-        dwell_s=lambda: 90,
-        windows=_windows,
+    changes = m.picked(
+        name=m.name, geometry=m.area, rules=lambda: _rules(m), units=lambda: m.ids("unit"), dwell_s=lambda: 90
     )
+    return _timed(m.named("fence", active=True) | changes)
 
 
 def _generation(m: Maker) -> Values:
@@ -791,6 +788,10 @@ MAKE: dict[type, Callable[[Maker], Values]] = {
     inbox.LandText: _land,
     inbox.TellTexts: lambda m: {"ids": m.ids("phone_text")},
     inbox.PruneTexts: lambda m: {"ids": m.ids("phone_text")},
+    retention.PruneMessages: lambda m: {
+        "notice": m.id("notice", state=notice.NoticeState.FINISHED),
+        "before": m.clock.now(),
+    },
 }
 
 SELDOM: dict[type, float] = {

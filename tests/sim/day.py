@@ -25,8 +25,9 @@ DAY = 24 * HOUR
 INCIDENTS, DECISIONS, REGISTRY = 3, 20, 20
 CITY_LINE, COUNTY_LINE = (SECOND // 50, 1_000_000), (SECOND // 10, 64_000)
 """One way delay in microseconds, octets per second."""
-PING_OCTETS_A_DAY = 4 * 24 * 720 * 30
-"""Two channels, both ways, every 5 s, ping and pong of about 15 octets: left out of the simulation, named beside its figures."""
+PING_OCTETS_A_DAY = 3 * 24 * 720 * 30
+"""*Now* both ways, *later* by the dialler, every 5 s, ping and pong of about 15 octets: left out of the simulation, named
+beside its figures."""
 
 
 class Day:

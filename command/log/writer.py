@@ -1,84 +1,46 @@
 """The log: the one writer of a node. Requests go in, durable entries come out, then everybody is told.
 
-Shell. Decides nothing itself: deciders refuse or draft, projectors fold. Entries of other nodes come in by `receive`, whole
-batches in one transaction (`intake`, `folding`). Invariant (rule 1): a receipt is handed out only after the transaction that
-holds its entries, rows and idempotency key has committed; publishing comes after that.
+Shell. It takes turns, commits and publishes; what becomes of a batch says `deciding`, how entries come about `recording`.
+Entries of other nodes come in by `receive`, whole batches in one transaction (`intake`, `folding`). Invariant (rule 1): a
+receipt is handed out only after the transaction that holds its entries, rows and idempotency key has committed; publishing
+comes after that.
 """
 
 import asyncio
-import hashlib
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-import msgspec
 import sqlalchemy as sa
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.engine import Connection
 
-from command.base import entry as entries
 from command.base.clock import Clock
-from command.base.entry import NO_HASH, SALT_BYTES, By, Draft, Entry, Stream, Written
-from command.base.errors import Conflict, Denied, FenghuoError, Unavailable
+from command.base.entry import By, Stream
+from command.base.errors import FenghuoError, Unavailable
 from command.base.failpoint import reach
-from command.base.projection import Change, Context, Decision, Domain, Rows
+from command.base.projection import Domain, Rows
 from command.base.rights import Actor, Tree
 from command.domain.generation import OpenGeneration
-from command.domain.incident import INCIDENT
+from command.log.deciding import Deciding
 from command.log.folding import Folding
 from command.log.intake import RECEIVE_ENTRIES_MAX, Counters, Held, Intake, Keys, Taken, recheck
-from command.log.store import ENTRY, HEAD, IDEMPOTENCY, SEAL, STREAM, Store, guarded, set_meta
+from command.log.recording import Recording
+from command.log.store import HEAD, STREAM, Store, guarded, set_meta
+from command.log.submission import Commit as Commit
+from command.log.submission import Receipt as Receipt
+from command.log.submission import Submission as Submission
 from command.log.workspace import Workspace
-from command.tree.claim import SEIZED, TRANSFERRED
 from command.tree.item import Received
 
 BATCH_REQUESTS_MAX = 256
 QUEUE_MAX = 20_000
 ARRIVALS_MAX = 64
 """Batches of other nodes' entries that wait for the writer."""
-STREAM_CACHE_MAX = 20_000
-ENDS_A_TERM = (TRANSFERRED, SEIZED)
-IDEMPOTENCY_KEPT_US = 7 * 24 * 3600 * 1_000_000
-IDEMPOTENCY_SWEEP = 1000
 
 T = TypeVar("T")
 journal = structlog.get_logger("log")
-
-
-class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a caller gets once their request is durable.
-
-    `position` is the commit's; `id` the thing made or changed; `entries` the hex hashes of what was written; `replayed`
-    says that this Idempotency-Key had been used for the same request before and nothing was written now.
-    """
-
-    position: int
-    id: str | None = None
-    entries: list[str] = []
-    result: dict[str, Any] = {}
-    replayed: bool = False
-
-
-class Commit(msgspec.Struct, frozen=True, kw_only=True):
-    """What is published after a commit: its position, the changed rows, and the entries in order; `loose` are the hashes of those
-    that went to a branch."""
-
-    position: int
-    changes: list[Change]
-    written: list[Written]
-    loose: frozenset[bytes] = frozenset()
-
-
-class Submission(NamedTuple):
-    """A request on its way into the log."""
-
-    request: Any
-    by: By
-    actor: Actor | None
-    key: str | None
-    seen: int | None
-    future: "asyncio.Future[Receipt] | None"
 
 
 class _Arrival(NamedTuple):
@@ -87,20 +49,6 @@ class _Arrival(NamedTuple):
     items: Sequence[Received]
     ahead: bool
     future: "asyncio.Future[dict[Stream, Held]]"
-
-
-class _StreamHead:
-    """`others` are the folded lengths of the subject's other streams, `told` what this stream has named of them (`seen`)."""
-
-    __slots__ = ("head", "id", "length", "others", "stream", "told")
-
-    def __init__(self, id: int, stream: Stream, length: int, head: bytes | None, others: dict[str, int]) -> None:
-        self.id, self.stream, self.length, self.head = id, stream, length, head
-        self.others = others
-        self.told: dict[str, int] = {}
-
-
-_Mark = tuple[int, bytes | None, dict[str, int]]
 
 
 class Log:
@@ -124,7 +72,6 @@ class Log:
         self.position = 0
         self._key = key
         self._publish = publish
-        self._tree = tree
         self._rows = Workspace(store)
         self._queue: list[Submission] = []
         self._wake = asyncio.Event()
@@ -132,10 +79,15 @@ class Log:
         self._counters = Counters()
         self._intake = Intake(self._counters)
         self._folding = Folding(domain, self._rows, node)
+        self._recording = Recording(
+            self._rows, clock, key, node, self._counters, intake=self._intake, folding=self._folding
+        )
+        self._deciding = Deciding(
+            domain, self._rows, clock, node, tree, folding=self._folding, recording=self._recording
+        )
         self._arrivals: deque[_Arrival] = deque()
         self._reopenings: list[asyncio.Future[str]] = []
         self._turns: list[asyncio.Future[None]] = []
-        self._streams: dict[str, _StreamHead] = {}
         self._connection: Connection | None = None
         self._stopping = False
         self.failed: str | None = None
@@ -201,7 +153,7 @@ class Log:
 
     async def start(self, generation: str) -> None:
         """Take the head under our name. The caller must hold the store and have prepared it."""
-        self.generation = self._folding.generation = generation
+        self.generation = self._folding.generation = self._recording.generation = generation
         await self.store.write(self._take_over)
 
     async def run(self) -> None:
@@ -317,7 +269,7 @@ class Log:
                 if not future.done():
                     future.set_exception(error)
             return
-        self.generation = self._folding.generation = generation
+        self.generation = self._folding.generation = self._recording.generation = generation
         for future in futures:
             if not future.done():
                 future.set_result(generation)
@@ -361,7 +313,7 @@ class Log:
 
     def _commit(self, batch: list[Submission]) -> tuple[list[Receipt | Exception], Commit]:
         reach("log.in_batch")
-        return self._transact(lambda connection: self._decide_batch(connection, batch))
+        return self._transact(lambda connection: self._decide(connection, batch))
 
     def _transact(self, work: Callable[[Connection], tuple[T, Commit]]) -> tuple[T, Commit]:
         """Run `work` in one transaction that moves the position."""
@@ -376,7 +328,7 @@ class Log:
         except BaseException as error:
             # Whether the commit took place may be unknown: believe nothing, read the head again before the next batch.
             self._rows.forget()
-            self._streams.clear()
+            self._recording.forget()
             self._connection.invalidate()
             self._connection.close()
             self._connection = None
@@ -386,8 +338,7 @@ class Log:
         reach("log.after_commit")
         self.position = commit.position
         self._rows.committed()
-        if len(self._streams) > STREAM_CACHE_MAX:
-            self._streams.clear()
+        self._recording.committed()
         return result, commit
 
     def _move(self, connection: Connection) -> int:
@@ -412,7 +363,7 @@ class Log:
             self._folding.received(connection, taken, self.clock.monotonic(), at=self.clock.now())
             self._intake.committed(taken)
         for one in taken.fresh:
-            self._streams.pop(one.entry.subject, None)  # what others wrote there is named by the next own entry
+            self._recording.forget(one.entry.subject)  # what others wrote there is named by the next own entry
         changes = self._rows.flush()
         connection.execute(sa.update(HEAD).values(entries=self._counters.entries))
         written = [] if arrival.ahead else taken.fresh
@@ -428,248 +379,25 @@ class Log:
         }
         raw = self._key.public_key().public_bytes_raw().hex()
         request = OpenGeneration(id=generation, public_key=raw, previous=before, after=after, restored=True)
-        self._streams.clear()
-        self.generation = generation
+        self._recording.forget()
+        self._recording.generation = generation
         try:
-            [result], commit = self._decide_batch(
+            [result], commit = self._decide(
                 connection, [Submission(request, By(account="node"), None, None, None, None)]
             )
         finally:
-            self.generation = before
-            self._streams.clear()
+            self._recording.generation = before
+            self._recording.forget()
         if isinstance(result, Exception):
             raise result
         set_meta(connection, "generation", generation)
         return generation, commit
 
+    def _decide(self, connection: Connection, batch: list[Submission]) -> tuple[list[Receipt | Exception], Commit]:
+        return self._deciding.batch(connection, batch, self._move(connection))
+
     def _fold_due(self, connection: Connection) -> tuple[None, Commit]:
         position = self._move(connection)
         subject = self._folding.fold_one(connection, self.clock.monotonic(), at=self.clock.now())
-        self._streams.pop(subject, None)
+        self._recording.forget(subject)
         return None, Commit(position=position, changes=self._rows.flush(), written=[])
-
-    def _decide_batch(
-        self, connection: Connection, batch: list[Submission]
-    ) -> tuple[list[Receipt | Exception], Commit]:
-        now, position = self.clock.now(), self._move(connection)
-        known = self._known_keys(connection, batch)
-        results: list[Receipt | Exception] = []
-        written: list[Written] = []
-        digests: list[dict[str, Any]] = []
-        for submission in batch:
-            mark, length = self._rows.mark(), len(written)
-            heads: dict[str, _Mark] = {}
-            try:
-                replay = self._replayed(submission, known)
-                if replay is not None:
-                    results.append(replay)
-                    continue
-                receipt = self._decide(connection, submission, now, position, written, heads)
-            except sa.exc.SQLAlchemyError:
-                raise
-            except Exception as error:
-                # An edge: one request's bug is that request's failure, never the batch's.
-                if not isinstance(error, FenghuoError):
-                    journal.exception("decide.failed", request=type(submission.request).__name__)
-                self._rows.undo(mark)
-                del written[length:]
-                for name, (head_length, head, told) in heads.items():
-                    stream = self._streams[name]
-                    stream.length, stream.head, stream.told = head_length, head, told
-                results.append(error)
-                continue
-            results.append(receipt)
-            if submission.key is not None:
-                digest, stored = _digest(submission.request), msgspec.json.encode(receipt)
-                digests.append({"key": submission.key, "digest": digest, "receipt": stored, "at": now})
-                known[submission.key] = (digest, stored)
-        changes = self._rows.flush()
-        if digests:
-            connection.execute(sa.insert(IDEMPOTENCY), digests)
-        if position % IDEMPOTENCY_SWEEP == 0:
-            connection.execute(sa.delete(IDEMPOTENCY).where(IDEMPOTENCY.c.at < now - IDEMPOTENCY_KEPT_US))
-        if written:
-            self._insert(connection, written, position)
-        return results, Commit(position=position, changes=changes, written=written)
-
-    def _known_keys(self, connection: Connection, batch: list[Submission]) -> dict[str, tuple[bytes, bytes]]:
-        keys = [submission.key for submission in batch if submission.key is not None]
-        if not keys:
-            return {}
-        found = connection.execute(sa.select(IDEMPOTENCY).where(IDEMPOTENCY.c.key.in_(keys)))
-        return {row.key: (row.digest, row.receipt) for row in found}
-
-    @staticmethod
-    def _replayed(submission: Submission, known: dict[str, tuple[bytes, bytes]]) -> Receipt | None:
-        if submission.key is None or submission.key not in known:
-            return None
-        digest, receipt = known[submission.key]
-        if digest != _digest(submission.request):
-            raise Conflict(
-                "idempotency.reused", "This Idempotency-Key was used for a different request; make a new one."
-            )
-        return msgspec.structs.replace(msgspec.json.decode(receipt, type=Receipt), replayed=True)
-
-    def _decide(
-        self,
-        connection: Connection,
-        submission: Submission,
-        now: int,
-        position: int,
-        written: list[Written],
-        heads: dict[str, _Mark],
-    ) -> Receipt:
-        decider = self.domain.deciders[type(submission.request)]
-        tree = self._tree(self._rows)
-        context = Context(submission.by, now, self.clock.id, submission.actor, tree, self.node, self.generation)
-        decision: Decision = decider(self._rows, submission.request, context)
-        if not context.asked:
-            raise Denied("rights.unasked", f"No right guards {type(submission.request).__name__}; refused.")
-        hashes = []
-        for wanted in decision.drafts:
-            draft = self._folding.prepare(wanted)
-            stream = self._stream(connection, draft.subject)
-            if draft.kind in ENDS_A_TERM:
-                draft = self._based(connection, stream, draft)
-            heads.setdefault(draft.subject, (stream.length, stream.head, stream.told))
-            record = self._record(connection, stream, draft, submission, now)
-            self._folding.own(record)
-            written.append(record)
-            hashes.append(record.hash.hex())
-        for table, row in decision.kept:
-            assert table.kept, f"{table.name} is a read table; only projectors write it"
-            self._rows.put(table, row)
-        for table, row in decision.added:
-            assert table.kept, f"{table.name} is a read table; only projectors write it"
-            self._rows.add(table, row)
-        for table, key in decision.dropped:
-            assert table.kept, f"{table.name} is a read table; only projectors write it"
-            self._rows.delete(table, key)
-        return Receipt(position=position, id=decision.id, entries=hashes, result=decision.result)
-
-    def _based(self, connection: Connection, stream: _StreamHead, draft: Draft) -> Draft:
-        """A claim with its `base`: the ends of the owner's streams as held here, within which its decisions stand."""
-        incident = self._rows.get(INCIDENT, draft.subject.partition("/")[2])
-        owner = "" if incident is None else incident.owner
-        held = sa.select(STREAM).where(STREAM.c.subject == draft.subject, STREAM.c.origin == owner)
-        base = {f"{row.origin}.{row.generation}": [[row.length, row.head.hex()]] for row in connection.execute(held)}
-        for name, tips in self._intake.branch_ends(connection, draft.subject, owner).items():
-            base.setdefault(name, []).extend(tips)
-        if owner == self.node and stream.head is not None:
-            base[f"{self.node}.{self.generation}"] = [[stream.length, stream.head.hex()]]
-        return msgspec.structs.replace(draft, body=draft.body | {"base": base})
-
-    def _record(
-        self, connection: Connection, stream: _StreamHead, draft: Draft, submission: Submission, now: int
-    ) -> Written:
-        salt = private = None
-        hashed: str | None = None
-        if draft.private:
-            private, salt = entries.encode_private(draft.private), self.clock.octets(SALT_BYTES)
-            hashed = entries.private_hash(salt, private).hex()
-        seen = {} if submission.seen is None else self._seen(connection, stream, submission.seen)
-        if stream.others and stream.others != stream.told:
-            seen |= {name: length for name, length in stream.others.items() if stream.told.get(name) != length}
-            stream.told = stream.others
-        record = entries.write(
-            Entry(
-                subject=stream.stream.subject,
-                origin=self.node,
-                generation=self.generation,
-                seq=stream.length + 1,
-                prev=NO_HASH if stream.head is None else stream.head.hex(),
-                at=now,
-                kind=draft.kind,
-                by=submission.by,
-                claim=draft.claim,
-                seen=seen,
-                private=hashed,
-                body=draft.body,
-            ),
-            private,
-            salt,
-        )
-        stream.length, stream.head = stream.length + 1, record.hash
-        return record
-
-    def _seen(self, connection: Connection, stream: _StreamHead, position: int) -> dict[str, int]:
-        """The length that the author's screen had of this stream at `position`."""
-        length = connection.scalar(
-            sa.select(sa.func.max(ENTRY.c.seq)).where(ENTRY.c.stream == stream.id, ENTRY.c.position <= position)
-        )
-        return {str(stream.stream): length or 0}
-
-    def _stream(self, connection: Connection, subject: str) -> _StreamHead:
-        found = self._streams.get(subject)
-        if found is not None:
-            return found
-        stream = Stream(subject, self.node, self.generation)
-        rows = connection.execute(sa.select(STREAM).where(STREAM.c.subject == subject)).all()
-        mine = [row for row in rows if row.origin == self.node and row.generation == self.generation]
-        others: dict[str, int] = {}
-        if subject.startswith("incident/"):
-            others = self._folding.lengths(connection, subject, rows)
-            if (
-                not mine
-            ):  # the first entry names the generations before it, so that whoever holds the stream knows the order
-                others |= {name: others.get(name, 0) for name in self._folding.earlier(self.generation)}
-            others.pop(f"{self.node}.{self.generation}", None)
-        if mine:
-            found = _StreamHead(mine[0].id, stream, mine[0].length, mine[0].head, others)
-        else:
-            self._counters.streams += 1
-            found = _StreamHead(self._counters.streams, stream, 0, None, others)
-        self._streams[subject] = found
-        return found
-
-    def _insert(self, connection: Connection, written: list[Written], position: int) -> None:
-        touched = Counter(record.entry.subject for record in written)
-        seal, paths = entries.seal(self._key, [record.hash for record in written])
-        rows = []
-        for leaf, (record, path) in enumerate(zip(written, paths, strict=True)):
-            self._counters.entries += 1
-            rows.append(
-                {
-                    "number": self._counters.entries,
-                    "stream": self._streams[record.entry.subject].id,
-                    "seq": record.entry.seq,
-                    "position": position,
-                    "leaf": leaf,
-                    "hash": record.hash,
-                    "data": record.data,
-                    "salt": record.salt,
-                    "private": record.private,
-                    "path": path,
-                }
-            )
-        connection.execute(sa.insert(ENTRY), rows)
-        connection.execute(
-            sa.insert(SEAL).values(
-                position=position, root=seal.root, count=seal.count, alg=seal.alg, signature=seal.signature
-            )
-        )
-        new, grown = [], []
-        for subject, count in touched.items():
-            head = self._streams[subject]
-            if count == head.length:
-                name = {"subject": subject, "origin": self.node, "generation": self.generation}
-                new.append({"id": head.id, "length": head.length, "head": head.head, **name})
-            else:
-                grown.append({"key": head.id, "length": head.length, "head": head.head})
-        if new:
-            connection.execute(sa.insert(STREAM), new)
-        if grown:
-            connection.execute(sa.update(STREAM).where(STREAM.c.id == sa.bindparam("key")), grown)
-        connection.execute(sa.update(HEAD).values(entries=self._counters.entries))
-
-
-def _digest(request: Any) -> bytes:
-    """What a repeated Idempotency-Key is compared by. Fields that a request type names in `undigested` (hashes of secrets
-    that the edge makes anew for each try) take no part."""
-    hidden: tuple[str, ...] = getattr(type(request), "undigested", ())
-    compared = msgspec.structs.asdict(request) if hidden else request
-    for name in hidden:
-        compared.pop(name)
-    return hashlib.sha256(
-        type(request).__name__.encode() + b"\x00" + msgspec.json.encode(compared, order="deterministic")
-    ).digest()

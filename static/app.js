@@ -18,6 +18,7 @@ import { Part } from "./parts/part.js";
 import "./parts/small.js";
 import "./shell/alarms.js";
 import { attempt } from "./parts/toast.js";
+import { topics as settling, waiting } from "./parts/unsettled.js";
 import { find, ROUTES } from "./routes.js";
 import { chooseLanguage, forget, load, may, onSession, signOut, who } from "./session.js";
 import "./signin/signin.js";
@@ -40,7 +41,7 @@ class Clock extends Part {
 customElements.define("fh-clock", Clock);
 
 class App extends Part {
-  static follows = ["organisation", "node", "presence"];
+  static follows = ["organisation", "node", "presence", "timer", "message"];
   static properties = { loaded: { state: true }, slow: { state: true }, failed: { state: true } };
 
   constructor() {
@@ -85,7 +86,7 @@ class App extends Part {
   sessionChanged() {
     const signedIn = who() !== null && !who()?.limited;
     if (signedIn && !this._release) {
-      const ends = [live.subscribe("picture"), ...(may("registry.read") ? [live.subscribe("tree")] : [])];
+      const ends = ["picture", ...(may("registry.read") ? ["tree"] : []), ...settling()].map((topic) => live.subscribe(topic));
       this._release = () => ends.forEach((end) => end());
       live.start();
     } else if (!signedIn && this._release) {
@@ -179,7 +180,7 @@ class App extends Part {
     return html`<nav aria-label=${t("nav.label")}>
       ${shown.map(
         (route) => html`<a href=${`#${route.path}`} aria-current=${route.name === here ? "page" : nothing}>
-          <wa-icon name=${/** @type {string} */ (route.icon)}></wa-icon><span>${t(`nav.${route.name}`)}</span>
+          <wa-icon name=${/** @type {string} */ (route.icon)}></wa-icon><span>${t(`nav.${route.name}`)}</span>${route.name === "notices" && waiting() ? html`<i class="count hot" title=${t("nav.unsettled", { n: waiting() })} aria-label=${t("nav.unsettled", { n: waiting() })}>${waiting()}</i>` : nothing}
         </a>`,
       )}
     </nav>`;

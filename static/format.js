@@ -67,8 +67,12 @@ export function organisationName(id) {
   return row ? (language() === "en" && row.name_en ? row.name_en : row.name) : (id ?? "—");
 }
 
-/** @param {string | null | undefined} id */
-export const personName = (id) => live.row("person", id)?.name ?? id ?? "—";
+/** A person by name, or by organisation where the name isn't given to this node. @param {string | null | undefined} id */
+export function personName(id) {
+  const row = live.row("person", id);
+  if (!row?.name.startsWith("person/")) return row?.name ?? id ?? "—";
+  return t("word.person_of", { name: organisationName(row.organisation), n: row.id.slice(-4) });
+}
 
 /** @param {string | null | undefined} id */
 export const unitName = (id) => live.row("unit", id)?.name ?? id ?? "—";

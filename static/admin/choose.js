@@ -2,7 +2,7 @@
 // Choosing some out of many: what is chosen as chips, the rest behind a search. Fires `change` with the ids.
 
 import { html, nothing } from "lit";
-import { organisationName } from "../format.js";
+import { organisationName, personName } from "../format.js";
 import { t } from "../i18n.js";
 import { live } from "../live.js";
 import { Part, styleSheet } from "../parts/part.js";
@@ -15,7 +15,7 @@ export const SHOWN_MAX = 60;
 /** Persons as choices. @param {(row: any) => boolean} [keep] @returns {Choice[]} */
 export const people = (keep = () => true) =>
   live.rows("person").filter((row) => !row.retired && keep(row)).sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }))
-    .map((row) => ({ id: row.id, name: row.name, note: `${row.title ? `${row.title} · ` : ""}${organisationName(row.organisation)}`, bad: row.off_duty ? t("recipients.off_duty") : "" }));
+    .map((row) => ({ id: row.id, name: personName(row.id), note: `${row.title ? `${row.title} · ` : ""}${organisationName(row.organisation)}`, bad: row.off_duty ? t("recipients.off_duty") : "" }));
 
 class Choose extends Part {
   static properties = { options: { attribute: false }, value: { attribute: false }, single: { type: Boolean }, label: {}, search: { state: true } };

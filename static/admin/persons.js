@@ -2,7 +2,7 @@
 // Persons: who can be called, with their numbers; off duty and back.
 
 import { html, nothing } from "lit";
-import { organisationName } from "../format.js";
+import { organisationName, personName } from "../format.js";
 import { t } from "../i18n.js";
 import { live } from "../live.js";
 import { sendEdit } from "../parts/conflict.js";
@@ -26,7 +26,7 @@ class Persons extends Part {
   render() {
     /** @type {import("../parts/table.js").Column[]} */
     const columns = [
-      { key: "name", title: () => t("import.column.name"), cell: (row) => html`<b>${row.name}</b> ${row.off_duty ? html`<span class="badge warn">${t("recipients.off_duty")}</span>` : nothing} ${retiredBadge(row)}`, text: (row) => row.name },
+      { key: "name", title: () => t("import.column.name"), cell: (row) => html`<b>${personName(row.id)}</b> ${row.off_duty ? html`<span class="badge warn">${t("recipients.off_duty")}</span>` : nothing} ${retiredBadge(row)}`, text: (row) => personName(row.id) },
       { key: "title", title: () => t("admin.title") },
       { key: "organisation", title: () => t("label.organisation"), text: (row) => organisationName(row.organisation) },
       { key: "phones", title: () => t("label.phones"), class: "num", text: (row) => row.phones.join(" ") },

@@ -72,7 +72,7 @@ class IncidentPage extends Part {
         <h1>${row.title}</h1>
         <div class="row wrap small muted">
           <span>${organisationName(row.organisation)}</span>
-          ${live.rows("node").length > 1 ? html`<span id="owner">${t("own.title")}${colon()}<b>${nodeName(row.owner)}</b></span>` : nothing}
+          ${live.rows("node").length > 1 ? html`<span id="owner">${t("own.head")}${colon()}<b>${nodeName(row.owner)}</b></span>` : nothing}
           <span>${t("incident.occurred")} <time title=${fullTime(row.occurred_at)}>${shortTime(row.occurred_at)}</time></span>
           <span>${t("incident.reported")} <time title=${fullTime(row.reported_at)}>${shortTime(row.reported_at)}</time> · <fh-ago .at=${row.reported_at}></fh-ago></span>
           <span>${t("word.version", { n: row.version })}</span>

@@ -6,7 +6,7 @@ import { repeat } from "lit/directives/repeat.js";
 import { post } from "../api.js";
 import { now } from "../clock.js";
 import { LADDER_DEFAULT, MEANS, orderState, URGENCIES } from "../domain.js";
-import { fromInput, inputTime, organisationName } from "../format.js";
+import { fromInput, inputTime, organisationName, personName } from "../format.js";
 import { t } from "../i18n.js";
 import { live } from "../live.js";
 import { sendEdit } from "../parts/conflict.js";
@@ -31,7 +31,7 @@ function assignees(kind, chosen) {
   const groups = new Map();
   for (const row of live.rows(kind)) if (!row.retired && !row.off_duty) groups.set(row.organisation, [...(groups.get(row.organisation) ?? []), row]);
   const extra = (/** @type {any} */ row) => (kind === "unit" ? ` · ${t(`unit.status.${row.status}`)}${row.orders.length ? ` (${row.orders.length})` : ""}` : row.title ? ` · ${row.title}` : "");
-  return [...groups].map(([organisation, rows]) => html`<optgroup label=${organisationName(organisation)}>${rows.map((row) => html`<option value=${row.id} ?selected=${row.id === chosen}>${row.name}${extra(row)}</option>`)}</optgroup>`);
+  return [...groups].map(([organisation, rows]) => html`<optgroup label=${organisationName(organisation)}>${rows.map((row) => html`<option value=${row.id} ?selected=${row.id === chosen}>${kind === "person" ? personName(row.id) : row.name}${extra(row)}</option>`)}</optgroup>`);
 }
 
 /** @param {{after_s: number, means: string}[]} ladder @param {() => void} redraw */

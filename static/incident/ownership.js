@@ -188,7 +188,7 @@ class Ownership extends Part {
       ${mine && pass ? html`<button class="small" id="offer" @click=${() => void offer(row)}><wa-icon name="arrow-left-right"></wa-icon>${t("own.offer")}</button>` : nothing}
       ${!mine && may("incident.note", row) ? html`<button class="small" id="ask" @click=${() => void ask(row)}><wa-icon name="person-raised-hand"></wa-icon>${t("own.ask")}</button>` : nothing}
       ${!mine && pass && !busy ? html`<button class="small" id="request" @click=${() => void requestIt(row)}><wa-icon name="arrow-down-left"></wa-icon>${t("own.request")}</button>` : nothing}
-      ${pass ? html`<button class="small" id="share" @click=${() => void invite(row, this.taking)}><wa-icon name="people"></wa-icon>${t("own.invite")}</button>` : nothing}
+      ${mine && pass && others().some((one) => !this.taking.includes(one.id)) ? html`<button class="small" id="share" @click=${() => void invite(row, this.taking)}><wa-icon name="people"></wa-icon>${t("own.invite")}</button>` : nothing}
       ${!mine && may("incident.seize", row) && above(here(), row.owner) ? html`<button class="small danger" id="seize" @click=${() => void seize(row)}><wa-icon name="shield-exclamation"></wa-icon>${t("own.seize")}</button>` : nothing}
     </div>`;
   }

@@ -6,7 +6,7 @@
 import { html, nothing } from "lit";
 import { BASE, post, send } from "../api.js";
 import { now } from "../clock.js";
-import { fromInput, inputTime, organisationName } from "../format.js";
+import { fromInput, inputTime, organisationName, personName } from "../format.js";
 import { t } from "../i18n.js";
 import { live } from "../live.js";
 import { formDialog, reasonDialog } from "../parts/dialog.js";
@@ -59,7 +59,7 @@ function fields(row) {
     <div class="row wrap top">
       ${many("on_duty", t("meeting.on_duty"), organisations.map((one) => ({ id: one.id, text: organisationName(one.id) })), row.on_duty)}
       ${many("groups", t("meeting.groups"), groups.map((one) => ({ id: one.id, text: text(one) })), row.groups)}
-      ${many("persons", t("meeting.persons"), persons.map((one) => ({ id: one.id, text: text(one) })), row.persons)}
+      ${many("persons", t("meeting.persons"), persons.map((one) => ({ id: one.id, text: `${personName(one.id)} · ${organisationName(one.organisation)}` })), row.persons)}
     </div>
     <div class="row wrap"><label class="field"><span class="label">${t("meeting.remind")}</span><select name="remind">
         ${REMIND_MIN.map((min) => html`<option value=${min} .selected=${(row.remind_before_s ?? 0) === min * 60}>${min ? t("meeting.minutes_before", { n: min }) : t("meeting.no_reminder")}</option>`)}</select></label>

@@ -13,6 +13,7 @@ import { confirmDialog, reasonDialog } from "../parts/dialog.js";
 import { Part, styleSheet } from "../parts/part.js";
 import { busy, empty, exerciseBadge } from "../parts/small.js";
 import { attempt } from "../parts/toast.js";
+import { messages, timers, topics as settling } from "../parts/unsettled.js";
 import { may, who } from "../session.js";
 import "./recipients.js";
 import "./compose.js";
@@ -24,7 +25,6 @@ styleSheet("/static/notices/notices.css");
 const STATE_TONE = /** @type {Record<string, string>} */ ({ review: "warn", issued: "good", finished: "good", refused: "bad", cancelled: "" });
 const MESSAGE_TONE = /** @type {Record<string, string>} */ ({ delivered: "good", failed: "bad", unknown: "warn", held: "warn" });
 const BARS = ["delivered", "sent", "queued", "held", "unknown", "failed", "cancelled"];
-const UNKNOWN_GRACE_US = 30e6; // an emergency's own second try comes first
 
 /** Messages by state, as one bar with words for those who see no colours. @param {any} counts */
 export function deliveryBar(counts) {
@@ -67,7 +67,7 @@ class NoticesPage extends Part {
   }
 
   topics() {
-    return ["notices", "picture", ...(may("notice.settle") ? ["unsettled"] : []), ...(may("node.settle") ? ["held"] : [])];
+    return ["notices", "picture", ...settling()];
   }
 
   connectedCallback() {
@@ -107,7 +107,7 @@ class NoticesPage extends Part {
   }
 
   unsettled() {
-    return live.rows("message").filter((row) => row.state === "unknown" && !row.resent && (row.urgency !== "emergency" || row.doubt === "restore" || Date.now() * 1000 - row.since > UNKNOWN_GRACE_US));
+    return messages();
   }
 
   render() {
@@ -120,7 +120,7 @@ class NoticesPage extends Part {
       ["review", all.filter((row) => this.canReview(row)).length, may("notice.review")],
       ["unsettled", this.unsettled().length, may("notice.settle")],
       ["answers", live.rows("inbound").filter((row) => !row.handled).length, may("notice.settle")],
-      ["held", live.rows("timer").filter((row) => row.held).length, may("node.settle")],
+      ["held", timers().length, may("node.settle")],
     ];
     const blocked = live.rows("gateway").filter((row) => row.blocked);
     return html`<div class="notices ${this.chosen ? "chosen" : ""}">
@@ -277,7 +277,7 @@ class NoticesPage extends Part {
   }
 
   heldList() {
-    const rows = live.rows("timer").filter((row) => row.held).sort((a, b) => a.due_at - b.due_at);
+    const rows = timers().sort((a, b) => a.due_at - b.due_at);
     const release = (/** @type {any} */ row, /** @type {boolean} */ fire) => void attempt(() => post(`/timers/${encodeURIComponent(row.id)}/release`, { fire }), () => t("done.saved"));
     return html`<section class="panel fill"><header><h2>${t("notices.tab.held")}</h2></header><div class="body scroll"><p class="note-line">${t("held.text")}</p>
       ${rows.length === 0 ? empty("hourglass", t("held.none")) : html`<table class="data"><thead><tr><th>${t("held.what")}</th><th>${t("held.about")}</th><th>${t("held.due")}</th><th></th></tr></thead>

@@ -69,7 +69,7 @@ export class TotpForm extends Part {
     return html`<form class="stack" @submit=${this.confirm}>
       <p class="small">${t("totp.scan")}</p>
       <div class="qr"><img width="200" height="200" alt=${t("totp.qr")} src=${`data:image/svg+xml,${encodeURIComponent(this.secret.svg)}`} /></div>
-      <p class="small muted">${t("totp.typed")} <code>${this.secret.secret}</code></p>
+      <p class="small muted">${t("totp.typed")} <code>${this.secret.secret.match(/.{1,4}/g)?.join(" ")}</code></p>
       <label class="field"><span class="label">${t("signin.code")}</span><input name="code" inputmode="numeric" autocomplete="one-time-code" required /></label>
       ${problem}<button class="primary">${t("act.confirm")}</button>
     </form>`;

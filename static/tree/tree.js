@@ -80,7 +80,7 @@ class TreePage extends Part {
         ${edit && !this.line.parent ? html`<button data-act="join" @click=${() => void join()}>${t("tree.join")}</button>` : nothing}</div>
       ${this.superior()}
       <div class="table-scroll"><table class="data tree" role="treegrid">
-        <thead><tr><th>${t("tree.node")}</th><th class="roomy">${t("tree.level")}</th><th class="roomy">${t("tree.seat")}</th><th>${t("tree.link")}</th><th>${t("tree.contact")}</th><th>${t("tree.lag")}</th><th class="roomy">${t("tree.rtt")}</th><th class="roomy">${t("tree.skew")}</th><th></th></tr></thead>
+        <thead><tr><th>${t("tree.node")}</th><th class="roomy">${t("tree.level")}</th><th class="roomy">${t("tree.seat")}</th><th>${t("tree.link")}</th><th class="roomy">${t("tree.contact")}</th><th>${t("tree.lag")}</th><th class="roomy">${t("tree.rtt")}</th><th class="roomy">${t("tree.skew")}</th><th></th></tr></thead>
         <tbody>${ordered().map(({ row, depth }) => this.row(row, depth, edit))}</tbody>
       </table></div>
       <p class="faint small">${t("tree.note")}</p>
@@ -106,8 +106,8 @@ class TreePage extends Part {
       <td><span class="branch indent-${Math.min(depth, 7)}">${depth ? html`<wa-icon name="arrow-return-right" class="faint"></wa-icon> ` : nothing}<wa-icon name=${nodeIcon(row.id)} label=${t(`tree.kind.${row.kind}`)}></wa-icon> <b>${row.name}</b></span></td>
       <td class="roomy">${t(`tree.level.${row.level}`)}</td>
       <td class="roomy">${row.organisation ? organisationName(row.organisation) : "—"}</td>
-      <td>${this.badge(row, state, here)}</td>
-      <td>${here || !state ? "—" : this.contact(state, neighbour)}</td>
+      <td>${this.badge(row, state, here)}${here || !state || (state.linked && state.known !== false && !this.quiet(state, neighbour)) ? nothing : html`<div class="narrow-only small">${this.contact(state, neighbour)}</div>`}</td>
+      <td class="roomy">${here || !state ? "—" : this.contact(state, neighbour)}</td>
       <td class="num">${here || !state || state.known === false ? "—" : this.lag(state)}</td>
       <td class="num roomy">${neighbour && state?.rtt_us ? `${Math.round(state.rtt_us / 1000)} ms` : "—"}</td>
       <td class="num roomy">${here || !state || state.known === false || !state.linked ? "—" : html`<span class=${Math.abs(state.skew_us) > SKEW_ALARM_US ? "bad" : ""}>${(Math.round(state.skew_us / 1e5) / 10 || 0).toFixed(1)} s</span>`}</td>
@@ -131,12 +131,16 @@ class TreePage extends Part {
     return row && seen ? { ...row, contact_at: Math.max(row.contact_at, seen.contact_at), rtt_us: seen.rtt_us ?? row.rtt_us } : row;
   }
 
+  /** Whether a neighbour should have been heard since. @param {any} state @param {boolean} neighbour */
+  quiet(state, neighbour) {
+    return neighbour && ageOf(state.contact_at) > QUIET_S;
+  }
+
   /** When it was heard last; while its link stands only a silence is worth words. @param {any} state @param {boolean} neighbour */
   contact(state, neighbour) {
     if (!state.contact_at) return "—";
     if (!state.linked || state.known === false) return html`<fh-ago .at=${state.contact_at}></fh-ago>`;
-    const quiet = neighbour && ageOf(state.contact_at) > QUIET_S;
-    return quiet ? html`<span class="warn">${t("tree.quiet", { d: duration(ageOf(state.contact_at)) })}</span>` : html`<span class="muted">${t("tree.in_contact")}</span>`;
+    return this.quiet(state, neighbour) ? html`<span class="warn">${t("tree.quiet", { d: duration(ageOf(state.contact_at)) })}</span>` : html`<span class="muted">${t("tree.in_contact")}</span>`;
   }
 
   /** @param {any} state */

@@ -1,5 +1,6 @@
 export default {
   "own.title": "Ownership",
+  "own.head": "Owner",
   "own.mine": "Decided here",
   "own.theirs": "Decided elsewhere",
   "own.by": "{owner} decides",

@@ -1,5 +1,6 @@
 export default {
   "own.title": "指挥权归属",
+  "own.head": "指挥",
   "own.mine": "本节点指挥",
   "own.theirs": "他节点指挥",
   "own.by": "由{owner}指挥",

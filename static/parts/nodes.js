@@ -72,3 +72,19 @@ export function heldAbove(item) {
   const tick = live.row("tick", `${item.subject}@${item.origin}.${item.generation}`);
   return !!tick && tick.length >= item.seq;
 }
+
+/**
+ * What waits for this node's word: transfers that were offered to it or are asked of it, and requests to it as the owner.
+ * @returns {{id: string, incident: string, at: number, kind: "transfer" | "ask"}[]}
+ */
+export function awaited() {
+  /** @param {any} one @returns {any} */
+  const about = (one) => live.row("incident", one.incident);
+  const transfers = live.rows("transfer").filter((one) => one.claim === about(one)?.claim && ((one.state === "offered" && one.to === here()) || (one.state === "requested" && one.owner === here())));
+  const asks = live.rows("ask").filter((one) => one.open && about(one) && owned(about(one)));
+  const shown = (/** @type {any} */ one, /** @type {"transfer" | "ask"} */ kind) => ({ id: one.id, incident: one.incident, at: one.asked_at, kind });
+  return [
+    ...transfers.filter((one) => may("incident.transfer", about(one))).map((one) => shown(one, "transfer")),
+    ...asks.filter((one) => may("incident.edit", about(one))).map((one) => shown(one, "ask")),
+  ];
+}

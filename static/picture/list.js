@@ -8,7 +8,7 @@ import { organisationName } from "../format.js";
 import { t } from "../i18n.js";
 import { live } from "../live.js";
 import { Part } from "../parts/part.js";
-import { here, nodeName, owned } from "../parts/nodes.js";
+import { awaited, nodeName, owned } from "../parts/nodes.js";
 import { empty, exerciseBadge, levelBadge, stateBadge } from "../parts/small.js";
 import { may } from "../session.js";
 
@@ -69,17 +69,11 @@ class IncidentList extends Part {
       </ul>`;
   }
 
-  /** How many transfers and requests wait for this node's word. @param {Record<string, any>} row */
-  waiting(row) {
-    const transfers = live.rows("transfer").filter((one) => one.incident === row.id && one.claim === row.claim && ((one.state === "offered" && one.to === here()) || (one.state === "requested" && one.owner === here())));
-    const asks = owned(row) ? live.rows("ask").filter((one) => one.incident === row.id && one.open) : [];
-    return transfers.length + asks.length;
-  }
-
   /** @param {Record<string, any>} row */
   card(row) {
     const orders = live.rows("order").filter((order) => order.incident === row.id && order.open);
     const late = orders.filter((order) => order.overdue || order.late).length;
+    const waiting = awaited().filter((one) => one.incident === row.id).length;
     return html`<li class="card level-${row.level} ${this.chosen === row.id ? "chosen" : ""}" data-incident=${row.id}>
       <div class="row spread top">
         <a class="title" href=${`#/incident/${row.id}`}>${row.title}</a>
@@ -90,7 +84,7 @@ class IncidentList extends Part {
         <span class="clip">${row.place.address || organisationName(row.organisation)}</span><fh-ago .at=${row.reported_at}></fh-ago>
       </div>
       ${owned(row) ? nothing : html`<div class="small muted"><wa-icon name="diagram-3"></wa-icon> ${t("own.by", { owner: nodeName(row.owner) })}</div>`}
-      ${this.waiting(row) ? html`<div class="small warn"><wa-icon name="person-raised-hand"></wa-icon> ${t("own.waiting_here", { n: this.waiting(row) })}</div>` : nothing}
+      ${waiting ? html`<div class="small warn"><wa-icon name="person-raised-hand"></wa-icon> ${t("own.waiting_here", { n: waiting })}</div>` : nothing}
       ${orders.length ? html`<div class="small ${late ? "bad" : "muted"}"><wa-icon name="flag"></wa-icon> ${t(late ? "picture.orders_late" : "picture.orders_open", { n: orders.length, late })}</div>` : nothing}
     </li>`;
   }

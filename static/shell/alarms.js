@@ -4,7 +4,7 @@
 import { html, nothing } from "lit";
 import { acknowledge, audible, enableNotifications, enableSound, notifications, onAlarm, open, ours, silence, silenced, words } from "../alarm.js";
 import { t } from "../i18n.js";
-import { nodeName, owned } from "../parts/nodes.js";
+import { awaited, nodeName, owned } from "../parts/nodes.js";
 import { Part } from "../parts/part.js";
 import { levelBadge } from "../parts/small.js";
 import { attempt } from "../parts/toast.js";
@@ -14,20 +14,27 @@ import { may } from "../session.js";
 const SHOWN = 6;
 
 class Alarms extends Part {
-  static follows = ["alarm", "incident", "order", "node"];
+  static follows = ["alarm", "incident", "order", "node", "transfer", "ask"];
   connectedCallback() {
     super.connectedCallback();
     this.until(onAlarm(() => this.requestUpdate()));
   }
   render() {
     const alarms = open();
-    if (!alarms.length) return nothing;
+    const asked = awaited();
+    if (!alarms.length && !asked.length) return nothing;
     const mine = may("alarm.acknowledge");
     return html`<section class="alarms" aria-label=${t("alarm.title")} aria-live="assertive">
-      <span class="bell"><wa-icon name="bell-fill"></wa-icon>${t("alarm.title")} <span class="count hot">${alarms.length}</span></span>
-      ${mine ? this.sound() : nothing} ${alarms.slice(0, SHOWN).map((alarm) => this.one(alarm))}
+      <span class="bell"><wa-icon name="bell-fill"></wa-icon>${t("alarm.title")} <span class="count hot">${alarms.length + asked.length}</span></span>
+      ${mine ? this.sound() : nothing} ${asked.map((one) => this.awaits(one))} ${alarms.slice(0, SHOWN).map((alarm) => this.one(alarm))}
       ${alarms.length > SHOWN ? html`<span class="muted">+${alarms.length - SHOWN}</span>` : nothing}
     </section>`;
+  }
+  /** Somebody waits for this node's answer. @param {ReturnType<typeof awaited>[number]} one */
+  awaits(one) {
+    const incident = live.row("incident", one.incident);
+    const text = t(`own.awaits.${one.kind}`, { title: incident?.title ?? one.incident });
+    return html`<div class="alarm" data-awaits=${one.id}>${incident ? levelBadge(incident.level) : nothing}<wa-icon name="person-raised-hand" class="warn"></wa-icon><a href=${`#/incident/${one.incident}`} title=${text}>${text}</a><span class="muted small"><fh-ago .at=${one.at}></fh-ago></span></div>`;
   }
   sound() {
     const ask = notifications() === "default";

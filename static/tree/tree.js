@@ -9,7 +9,7 @@ import { ageOf, duration, organisationName } from "../format.js";
 import { t } from "../i18n.js";
 import { live } from "../live.js";
 import { formDialog, openDialog, reasonDialog } from "../parts/dialog.js";
-import { KINDS, LEVELS, nodeIcon, nodeName } from "../parts/nodes.js";
+import { above, here as thisNode, KINDS, LEVELS, nodeIcon, nodeName } from "../parts/nodes.js";
 import { Part, styleSheet } from "../parts/part.js";
 import { busy } from "../parts/small.js";
 import { attempt, toast } from "../parts/toast.js";
@@ -111,7 +111,7 @@ class TreePage extends Part {
       <td class="num">${here || !state || state.known === false ? "—" : this.lag(state)}</td>
       <td class="num roomy">${neighbour && state?.rtt_us ? `${Math.round(state.rtt_us / 1000)} ms` : "—"}</td>
       <td class="num roomy">${here || !state || state.known === false || !state.linked ? "—" : html`<span class=${Math.abs(state.skew_us) > SKEW_ALARM_US ? "bad" : ""}>${(Math.round(state.skew_us / 1e5) / 10 || 0).toFixed(1)} s</span>`}</td>
-      <td class="actions">${edit && row.parent && !here && !row.revoked ? html`<button class="small danger" data-act="revoke" @click=${() => void revoke(row)}>${t("tree.revoke")}</button>` : nothing}</td>
+      <td class="actions">${edit && above(this.line.here, row.id) && !row.revoked ? html`<button class="small danger" data-act="revoke" @click=${() => void revoke(row)}>${t("tree.revoke")}</button>` : nothing}</td>
     </tr>`;
   }
 
@@ -151,17 +151,18 @@ class TreePage extends Part {
 }
 customElements.define("fh-tree-page", TreePage);
 
-/** @param {string} label @param {string} name @param {string[]} codes @param {string} prefix */
-const choice = (label, name, codes, prefix) => field(label, html`<select name=${name}>${codes.map((code) => html`<option value=${code}>${t(`${prefix}.${code}`)}</option>`)}</select>`);
+/** @param {string} label @param {string} name @param {string[]} codes @param {string} prefix @param {string} [chosen] */
+const choice = (label, name, codes, prefix, chosen) => field(label, html`<select name=${name}>${codes.map((code) => html`<option value=${code} ?selected=${code === chosen}>${t(`${prefix}.${code}`)}</option>`)}</select>`);
 
 async function invite() {
+  const below = LEVELS[Math.min(LEVELS.indexOf(live.row("node", thisNode())?.level) + 1, LEVELS.length - 1)];
   const made = await formDialog({
     title: () => t("tree.invite"),
     name: "invite",
     label: () => t("tree.invite"),
     fields: () => html`<div class="form">
       ${field(t("label.name"), html`<input name="name" required maxlength="100" autofocus />`, { required: true })}
-      ${choice(t("tree.kind"), "kind", KINDS, "tree.kind")}${choice(t("tree.level"), "level", LEVELS, "tree.level")}
+      ${choice(t("tree.kind"), "kind", KINDS, "tree.kind")}${choice(t("tree.level"), "level", LEVELS, "tree.level", below)}
       ${field(t("tree.seat"), html`<select name="organisation"><option value="">—</option>${organisationOptions(undefined)}</select>`)}</div>`,
     send: (data) => post("/tree/invitations", { name: text(data, "name"), kind: text(data, "kind"), level: text(data, "level"), organisation: text(data, "organisation") || null }),
   });

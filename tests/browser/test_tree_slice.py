@@ -87,10 +87,12 @@ async def test_an_incident_is_handed_up_and_both_screens_name_its_owner(chromium
         form = lower.locator("dialog[data-name=offer]")
         await form.locator("[name=reason]").fill("beyond us")
         await form.locator("button[type=submit]").click()
+        await expect(upper.locator("[data-awaits]")).to_contain_text("A transfer waits", timeout=SOON_MS)
         await upper.locator("[data-act=agree]").click(timeout=SOON_MS)
         await upper.locator("dialog[data-name=reason] button[type=submit]").click()
         await expect(upper.locator(owner)).to_have_text("Decided here", timeout=SOON_MS)
         await expect(lower.locator(owner)).to_have_text("Decided elsewhere", timeout=SOON_MS)
+        await expect(upper.locator("[data-awaits]")).to_have_count(0)
         await expect(lower.locator(".own-terms li")).to_have_count(2)
         for watch in (lower_watch, upper_watch):
             assert not watch.errors and not watch.violations and not watch.foreign

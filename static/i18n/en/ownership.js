@@ -5,6 +5,8 @@ export default {
   "own.theirs": "Decided elsewhere",
   "own.by": "{owner} decides",
   "own.waiting_here": "{n} to be answered here",
+  "own.awaits.transfer": "A transfer waits for an answer: {title}",
+  "own.awaits.ask": "A request waits for an answer: {title}",
   "own.theirs_text": "{owner} decides about this incident. Here one can take notes, report progress and ask.",
   "own.contested": "Another claim to this incident lost; what was decided under it is listed as late.",
   "own.nodes": "Nodes that take part",

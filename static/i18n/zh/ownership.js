@@ -5,6 +5,8 @@ export default {
   "own.theirs": "他节点指挥",
   "own.by": "由{owner}指挥",
   "own.waiting_here": "{n} 项待本节点答复",
+  "own.awaits.transfer": "移交待答复：{title}",
+  "own.awaits.ask": "请求待答复：{title}",
   "own.theirs_text": "本事件由{owner}决定。在此可以记录、反馈、请求。",
   "own.contested": "另有节点曾主张指挥权，未获承认；其间的决定列为迟到。",
   "own.nodes": "参与节点",

@@ -19,7 +19,10 @@ from pathlib import Path
 from command.base.errors import Unavailable
 from command.base.supervise import spawn
 
-START_TIMEOUT_S = 15.0  # it imports everything a worker needs
+LAUNCH_TIMEOUT_S = (
+    60.0  # it imports everything a worker needs: 1.5 s of CPU, on a machine that may start much else just then
+)
+FORK_TIMEOUT_S = 15.0
 END_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 3.0
 MESSAGE_BYTES_MAX = 256
@@ -38,20 +41,38 @@ class Nursery:
         self._ends: dict[int, asyncio.Future[int | None]] = {}
 
     async def fork(self, control: socket.socket) -> int:
-        """The pid of a new worker that serves `control` (which the caller closes); raises `Unavailable`."""
+        """The pid of a new worker that serves `control` (which the caller closes); raises `Unavailable`.
+
+        A zygote that has just died, perhaps with the worker that is to be replaced, is itself replaced first.
+        """
+        try:
+            return await self._fork(control)
+        except BrokenPipeError:
+            self._gone()
+        with contextlib.suppress(BrokenPipeError):
+            return await self._fork(control)
+        raise Unavailable("media.zygote", "The media worker could not be started.") from None
+
+    async def _fork(self, control: socket.socket) -> int:
+        """As `fork()`; raises BrokenPipeError if the zygote is gone."""
         if self._channel is None:
             await self._launch()
         assert self._channel is not None
         forked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(START_TIMEOUT_S):
+            async with asyncio.timeout(LAUNCH_TIMEOUT_S):
                 await self._ready.wait()
+            async with asyncio.timeout(FORK_TIMEOUT_S):
                 channel = self._channel
                 if channel is None:
                     raise ConnectionError
                 self._forks.append(forked)
                 socket.send_fds(channel, [b'{"fork": true}'], [control.fileno()])
                 return await forked
+        except BrokenPipeError:
+            if forked in self._forks:
+                self._forks.remove(forked)
+            raise
         except (TimeoutError, OSError):
             raise Unavailable("media.zygote", "The media worker could not be started.") from None
 
@@ -132,10 +153,10 @@ class Nursery:
         with contextlib.suppress(OSError):
             while data := await loop.sock_recv(channel, MESSAGE_BYTES_MAX):
                 self._heard(json.loads(data))
-        await process.wait()
         if self._channel is channel:
             self._reading = None
-            self._gone()
+            self._gone()  # at once: a fork that is asked for meanwhile must not go to the dead
+        await process.wait()
 
     def _heard(self, message: dict[str, int]) -> None:
         if "ready" in message:

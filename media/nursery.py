@@ -19,9 +19,7 @@ from pathlib import Path
 from command.base.errors import Unavailable
 from command.base.supervise import spawn
 
-LAUNCH_TIMEOUT_S = (
-    60.0  # it imports everything a worker needs: 1.5 s of CPU, on a machine that may start much else just then
-)
+LAUNCH_TIMEOUT_S = 60.0  # it imports everything a worker needs; a machine that starts may have much else to do
 FORK_TIMEOUT_S = 15.0
 END_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 3.0

@@ -6,36 +6,33 @@ order (`picture`), once per batch; a large incident only after its backlog has c
 the rows of an incident are a function of the set of entries held.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-import structlog
 from sqlalchemy.engine import Connection
 
-from command.base import entry as entries
-from command.base.entry import Draft, Entry, Written
+from command.base.entry import Draft, Written
 from command.base.errors import Conflict
-from command.base.projection import Domain, Editing, R, Row, Table
-from command.base.timer import TIMER, HoldTimers, Timer
+from command.base.projection import Domain, Editing
 from command.domain.erasure import ERASED
-from command.domain.fence import FENCE
 from command.domain.incident import INCIDENT, Incident
-from command.domain.nodes import GENERATION, HOME, NODE, Hierarchy, Home, TreeNode
+from command.domain.nodes import GENERATION, HOME, NODE, Home
 from command.domain.notice import NOTICE
-from command.domain.order import ORDER, Order, Owner, Progress, ProgressOrder, binding, issue_late, occupy, release
-from command.domain.tenure import ABOUT_INCIDENT, OWNERS_TIMERS, note_late, settle
-from command.log.audience import holds_any
+from command.domain.order import ORDER, Owner, Progress, ProgressOrder
+from command.domain.tenure import settle
+from command.log.anew import FoldingAnew
 from command.log.erasing import Erasing, Gone
+from command.log.held import Known, of_row, owned
 from command.log.intake import Taken
-from command.log.store import AHEAD, BRANCH, ENTRY, STREAM, UNFOLDED, set_meta
+from command.log.projecting import SAID_IN, TREE, Projecting
+from command.log.reach import Apart, Guest, Quiet, readable
+from command.log.store import BRANCH, STREAM, UNFOLDED, set_meta
 from command.log.workspace import Scratch, Workspace
 from command.tree import picture
-from command.tree.claim import ADOPTED, CLAIM_KINDS, REPORTED, Claim, Cuts, Verdict
-from command.tree.picture import Picture, key_of
+from command.tree.claim import ADOPTED, CLAIM_KINDS, REPORTED, Claim
+from command.tree.picture import key_of
 
 FOLD_AT_ONCE = 2_000
 """Entries of an incident that are folded anew within the batch that asks for it; a larger one waits for its backlog."""
@@ -44,159 +41,6 @@ QUIET_S = 0.5
 LAG_S_MAX = 10.0
 """... or, while its backlog still comes in, this often."""
 KNOWN_MAX = 5_000
-TREE = "tree"
-OWNED = {
-    "organisation": "organisation",
-    "unit": "unit",
-    "person": "person",
-    "group": "group",
-    "template": "template",
-    "plan": "plan",
-}
-"""Kinds of registry entries that save a row, and the field of the body that names it."""
-
-SAID_IN: dict[str, tuple[str, ...]] = {
-    "incident": (
-        *("incident.", "order.", "alarm.", "notice.", "room.", "meeting.", "fence.", "ownership.", "timer."),
-        *("plan.requested", "plan.approved", "plan.refused"),
-    ),
-    "registry": (
-        *(f"{kind}.saved" for kind in OWNED),
-        "unit.status_set",
-        "person.off_duty_set",
-        "roster.",
-        "generation.",
-    ),
-    TREE: ("node.",),
-}
-"""Kinds that have an effect in another node's stream, by its subject: a row of the registry isn't saved in an incident, nor an
-order cancelled in the registry. `entry.erased` is looked at on its own."""
-KEPT_APART = ("shift",)
-"""Tables of the registry of which several rows stand in one entry: each belongs to the node that made it."""
-
-ANSWERS = ("accepted", "declined")
-ANSWERS_MAX = 20
-"""Words on one order that are compared with each other."""
-ACTED_ON_AHEAD = ("order.issued", "order.progressed", "order.amended", "order.cancelled")
-
-journal = structlog.get_logger("fold")
-
-
-@dataclass
-class _Known:
-    """What is folded of a subject: lengths by "origin.generation", and what each stream has told that it had seen."""
-
-    lengths: dict[str, int] = field(default_factory=dict)
-    seen: dict[str, dict[str, int]] = field(default_factory=dict)
-
-
-_decoders: dict[type[Row], msgspec.json.Decoder[Any]] = {}
-
-
-def readable(row: R) -> R:
-    """`row`, once it is certain that it can be read again: encoding checks no patterns or bounds, and a row that can't be
-    decoded would take its whole table with it. Raises `msgspec.ValidationError`."""
-    kind = type(row)
-    decoder = _decoders.get(kind)
-    if decoder is None:
-        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
-    decoder.decode(msgspec.json.encode(row))
-    return row
-
-
-class _Quiet:
-    """Rows through which no timer is armed: that is done where the incident is owned, or where the thing was arranged.
-
-    `incident` is the one whose entries are folded: rows of any other are out of reach, whatever an entry names."""
-
-    def __init__(self, rows: Editing, *, owners: bool = False, incident: str | None = None) -> None:
-        self._rows, self._owners, self._incident = rows, owners, incident
-
-    def get(self, table: Table[R], key: str) -> R | None:
-        row = self._rows.get(table, key)
-        return row if row is not None and self._within(row) else None
-
-    def where(self, table: Table[R], **equal: object) -> list[R]:
-        return [row for row in self._rows.where(table, **equal) if self._within(row)]
-
-    def put(self, table: Table[R], row: R) -> None:
-        if self._reaches(table, row.id) and self._within(row) and (table is not TIMER or self._armed(row)):
-            self._rows.put(table, readable(row))
-
-    def add(self, table: Table[R], row: R) -> None:
-        if self._within(row) and (table is not TIMER or self._armed(row)):
-            # Certainly new to its author; here somebody may have taken the id for something else.
-            known = self._rows.get(table, row.id)
-            if known is None or self._within(known):
-                self._rows.put(table, readable(row))
-
-    def delete(self, table: Table[R], key: str) -> None:
-        if self._reaches(table, key):
-            self._rows.delete(table, key)
-
-    def _reaches(self, table: Table[R], key: str) -> bool:
-        known = self._rows.get(table, key)
-        return known is None or self._within(known)
-
-    def _within(self, row: Row) -> bool:
-        if self._incident is None:
-            return True
-        if isinstance(row, Incident):
-            return row.id == self._incident
-        if isinstance(row, Timer):
-            return row.subject == f"incident/{self._incident}"
-        return bool(getattr(row, "incident", self._incident) == self._incident)
-
-    def _armed(self, row: Row) -> bool:
-        return self._owners and isinstance(row, Timer) and row.kind.startswith(OWNERS_TIMERS)
-
-
-class _Guest(_Quiet):
-    """Rows for this node's own word in another node's incident: the owner's timers are armed there, all others here."""
-
-    def _armed(self, row: Row) -> bool:
-        return not (isinstance(row, Timer) and row.kind.startswith(OWNERS_TIMERS))
-
-
-class _Anew(_Quiet):
-    """Rows for folding an incident anew: what is not a row of the incident, or a timer of its owner, stays as it is."""
-
-    MINE = frozenset(table.name for table in ABOUT_INCIDENT)
-
-    def put(self, table: Table[R], row: R) -> None:
-        if table.name in self.MINE:
-            super().put(table, row)
-
-    def add(self, table: Table[R], row: R) -> None:
-        self.put(table, row)
-
-    def delete(self, table: Table[R], key: str) -> None:
-        if table.name in self.MINE and (table is not TIMER or self._owners_own(key)):
-            super().delete(table, key)
-
-    def _owners_own(self, key: str) -> bool:
-        timer = self._rows.get(TIMER, key)
-        return timer is not None and timer.kind.startswith(OWNERS_TIMERS)
-
-
-class _Apart(_Quiet):
-    """Rows for another node's registry: of what stands several in an entry, each row is its own node's to change."""
-
-    def __init__(self, rows: Editing, origin: str) -> None:
-        super().__init__(rows)
-        self._origin = origin
-
-    def _reaches(self, table: Table[R], key: str) -> bool:
-        if table.name not in KEPT_APART:
-            return True
-        home = self._rows.get(HOME, f"{table.name}/{key}")
-        return home.node == self._origin if home is not None else self._rows.get(table, key) is None
-
-    def add(self, table: Table[R], row: R) -> None:
-        if self._reaches(table, row.id):
-            if table.name in KEPT_APART:
-                self._rows.put(HOME, Home(id=f"{table.name}/{row.id}", node=self._origin))
-            super().add(table, row)
 
 
 class Folding:
@@ -205,10 +49,12 @@ class Folding:
     def __init__(self, domain: Domain, rows: Workspace, node: str) -> None:
         self._domain, self._rows, self._node = domain, rows, node
         self._erasing = Erasing(rows)
+        self._projecting = Projecting(domain, rows)
+        self._anew = FoldingAnew(domain, rows, node, self._projecting)
         self._scrubbed: set[str] = set()
         """Incidents in whose rows something still stands that was erased."""
         self.generation = ""
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, Known] = {}
         self._lagging: dict[str, tuple[float, float]] = {}
         """Subjects to fold anew, with the instants of the first and the newest reason."""
         self._folded: dict[str, dict[str, int]] = {}
@@ -245,7 +91,7 @@ class Folding:
         return draft
 
     def _own_row(self, draft: Draft) -> None:
-        key = _owned(draft.subject, draft.kind, draft.body)
+        key = owned(draft.subject, draft.kind, draft.body)
         home = None if key is None else self._rows.get(HOME, key)
         if home is not None:
             raise Conflict("registry.elsewhere", "Another node wrote this; change it there.", node=home.node)
@@ -260,7 +106,7 @@ class Folding:
         entry = written.entry
         incident = self._rows.get(INCIDENT, entry.subject.partition("/")[2]) if self._crowd else None
         elsewhere = incident is not None and incident.owner != self._node
-        self._domain.project(_Guest(self._rows) if elsewhere else self._rows, written)
+        self._domain.project(Guest(self._rows) if elsewhere else self._rows, written)
         if entry.kind == ERASED:
             self._erased(written)
         if not entry.subject.startswith("incident/"):
@@ -296,13 +142,13 @@ class Folding:
         if entry.origin == self._node and (entry.private is None or written.private is not None):
             self._domain.project(self._rows, written)
         elif entry.origin == self._node:
-            self._safely(lambda one: self._domain.project(self._rows, one), written)  # its part was erased
+            self._projecting.safely(lambda one: self._domain.project(self._rows, one), written)  # its part was erased
         elif entry.subject.startswith("incident/"):
             key = entry.subject.partition("/")[2]
             incident = self._rows.get(INCIDENT, key)
-            self._safely(lambda one: self._of_incident(self._view(incident, key), one), written)
+            self._projecting.safely(lambda one: self._projecting.of_incident(self._view(incident, key), one), written)
         else:
-            self._safely(self._other, written)
+            self._projecting.safely(self._other, written)
 
     # -- entries of other nodes
 
@@ -320,7 +166,7 @@ class Folding:
             if subject.startswith("incident/"):
                 by_subject.setdefault(subject, []).append(written)
             else:
-                self._safely(self._other, written)
+                self._projecting.safely(self._other, written)
                 tree_moved = tree_moved or subject == TREE
         if tree_moved:
             self._moved()
@@ -340,7 +186,7 @@ class Folding:
         for written in self._erasing.arrived(self._rows.connection, fresh):
             self._crowd = True
             if written.entry.subject.startswith("incident/"):
-                self._safely(self._provisional, written)
+                self._projecting.safely(self._anew.provisional, written)
         self._delivered(fresh)
 
     def _delivered(self, fresh: list[Written]) -> None:
@@ -358,7 +204,7 @@ class Folding:
             return
         known = self._known.get(subject)
         if known is None:
-            known = self._known[subject] = _Known(lengths=self._before(connection, subject, fresh))
+            known = self._known[subject] = Known(lengths=self._before(connection, subject, fresh))
         before = dict(known.lengths)
         taken_back = any(written.entry.origin == self._node for written in fresh)
         if subject not in taken.branched and subject not in taken.confirmed and not taken_back:
@@ -371,7 +217,7 @@ class Folding:
             return
         self._lag(subject, before, now)
 
-    def _append(self, known: _Known, written: Written) -> bool:
+    def _append(self, known: Known, written: Written) -> bool:
         """Fold an entry as the last one, if it certainly is and certainly counts."""
         entry, name = written.entry, key_of(written.entry)
         seen = picture.merge_seen(known.seen.get(name, {}), entry)
@@ -387,22 +233,12 @@ class Folding:
         elif incident.contested or not picture.appends(entry, seen, known.lengths, _chain(incident)):
             return False
         known.lengths[name], known.seen[name] = entry.seq, seen
-        self._safely(lambda one: self._of_incident(self._view(incident, key), one), written)
+        self._projecting.safely(lambda one: self._projecting.of_incident(self._view(incident, key), one), written)
         return True
-
-    def _of_incident(self, rows: Editing, written: Written) -> None:
-        """Project an entry of an incident that counts. What a node says of timers while another owns the incident is about
-        its own: a guest can't stop the owner's."""
-        entry = written.entry
-        incident = self._rows.get(INCIDENT, entry.subject.partition("/")[2])
-        if entry.kind.startswith("timer.") and incident is not None and incident.owner != entry.origin:
-            return
-        if entry.kind.startswith(SAID_IN["incident"]):
-            self._domain.project(rows, written)
 
     def _view(self, incident: Incident | None, key: str) -> Editing:
         """The rows through which another node's entry is folded: the owner's timers run where the incident is owned."""
-        return _Quiet(self._rows, owners=incident is not None and incident.owner == self._node, incident=key)
+        return Quiet(self._rows, owners=incident is not None and incident.owner == self._node, incident=key)
 
     def _before(self, connection: Connection, subject: str, fresh: list[Written]) -> dict[str, int]:
         """The lengths of a subject's streams before these entries came."""
@@ -431,7 +267,7 @@ class Folding:
             return
         if not entry.kind.startswith(SAID_IN.get(entry.subject, ())):
             return
-        key = _owned(entry.subject, entry.kind, entry.body)
+        key = owned(entry.subject, entry.kind, entry.body)
         if key is not None:
             kind, _, name = key.partition("/")
             home = self._rows.get(HOME, key)
@@ -441,17 +277,7 @@ class Folding:
                 return
             if home is None:
                 self._rows.put(HOME, Home(id=key, node=entry.origin))
-        self._domain.project(_Apart(self._rows, entry.origin), written)
-
-    def _safely(self, work: Callable[[Written], None], written: Written) -> None:
-        """Foreign bytes never stop a batch: what a projector can't digest has no effect."""
-        mark = self._rows.mark()
-        try:
-            work(written)
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, msgspec.MsgspecError) as error:
-            self._rows.undo(mark)
-            place = f"{written.entry.stream} #{written.entry.seq}"
-            journal.error("entry.undigested", entry=place, kind=written.entry.kind, error=repr(error)[:200])
+        self._domain.project(Apart(self._rows, entry.origin), written)
 
     # -- what was erased
 
@@ -475,7 +301,7 @@ class Folding:
             self._scrubbed.add(entry.subject)
             self._lag(entry.subject)
             return
-        key = _owned(entry.subject, entry.kind, entry.body)
+        key = owned(entry.subject, entry.kind, entry.body)
         if key is None:
             set_meta(connection, "read_schema", "")
             return
@@ -486,8 +312,8 @@ class Folding:
         if row is None or (self._node if home is None else home.node) != entry.origin:
             return
         scratch = Scratch()
-        for written in _of_row(connection, entry, kind, name):
-            self._safely(lambda one: self._domain.project(scratch, one), written)
+        for written in of_row(connection, entry, kind, name):
+            self._projecting.safely(lambda one: self._domain.project(scratch, one), written)
         bare = scratch.get(table, name)
         if bare is None:
             self._rows.delete(table, name)
@@ -560,142 +386,9 @@ class Folding:
 
     def fold(self, connection: Connection, subject: str) -> None:
         """An incident's rows from all its entries in canonical order."""
-        key = subject.partition("/")[2]
-        found = _entries(connection, subject)
-        drawn = self.resolve(found)
-        before = {order.id: order for order in binding(self._rows, key)}
-        inside = {fence.id: fence.inside for fence in self._rows.where(FENCE, incident=key)}
-        timers = self._rows.where(TIMER, subject=subject)
-        held = {timer.id for timer in timers if timer.held}
-        for table, row in rows_of(self._rows, key):
-            self._rows.delete(table, row.id)
-        anew = _Anew(self._rows, owners=drawn.owner == self._node, incident=key)
-        for written in drawn.order:
-            self._safely(lambda one: self._project(anew, one, drawn.verdicts[one.hash]), written)
-        for order in _contradicted(drawn):
-            self._conflict(order)
-        doubtful = self._doubtful(found, {timer.id for timer in timers}, subject)
-        if doubtful:
-            self.wanted.append(HoldTimers(ids=sorted(doubtful)))
-        self._after(key, drawn, held | doubtful, inside)
-        self._occupied(before, key)
-        waiting = connection.execute(sa.select(AHEAD).where(AHEAD.c.subject == subject).order_by(AHEAD.c.seq))
-        for found_ahead in waiting.all():
-            self._safely(self._provisional, _written(found_ahead))
-        self._known[subject] = _learn(found)
-
-    def _project(self, rows: Editing, written: Written, verdict: Verdict) -> None:
-        if verdict.counts:
-            self._of_incident(rows, written)
-            return
-        if written.entry.kind == "order.issued" and verdict is Verdict.LATE:
-            issue_late(rows, written)
-        note_late(rows, written, verdict)
-
-    def _conflict(self, key: str) -> None:
-        """Accepted and declined by two who did not know of each other: it counts as declined until the owner has looked."""
-        order = self._rows.get(ORDER, key)
-        if order is not None:
-            progress = Progress.DECLINED if order.progress is Progress.ACCEPTED else order.progress
-            self._rows.put(ORDER, msgspec.structs.replace(order, conflict=True, progress=progress))
-
-    def _doubtful(self, found: list[Written], before: set[str], subject: str) -> set[str]:
-        """Timers that this node set in a generation it has lost, and that fell due since: a person must say."""
-        own = {name for name in self.earlier(self.generation) if self.generation}
-        lost = {str(one.entry.body.get("order")) for one in found if key_of(one.entry) in own}
-        timers = self._rows.where(TIMER, subject=subject)
-        return {one.id for one in timers if one.about in lost and one.id not in before and one.due_at <= self._at}
-
-    def _after(self, key: str, drawn: Picture, held: set[str], inside: dict[str, list[str]]) -> None:
-        """What a fold from the start can't know: who is in a fence now, which timers a restore has held."""
-        incident = self._rows.get(INCIDENT, key)
-        if incident is not None and incident.contested != drawn.contested:
-            self._rows.put(INCIDENT, msgspec.structs.replace(incident, contested=drawn.contested))
-        for fence in self._rows.where(FENCE, incident=key):
-            if fence.id in inside and fence.inside != inside[fence.id]:
-                self._rows.put(FENCE, msgspec.structs.replace(fence, inside=inside[fence.id]))
-        for name in held:
-            timer = self._rows.get(TIMER, name)
-            if timer is not None:
-                self._rows.put(TIMER, msgspec.structs.replace(timer, held=True))
-
-    def _occupied(self, before: Mapping[str, Order], key: str) -> None:
-        """Units are at work on what they were, but for what the fold has changed."""
-        after = {order.id: order for order in binding(self._rows, key)}
-        for name, order in before.items():
-            if name not in after:
-                release(self._rows, order)
-        for name, order in after.items():
-            if name not in before:
-                occupy(self._rows, order)
-
-    def _provisional(self, written: Written) -> None:
-        """Act on an entry that came ahead: nothing that is known already is made again."""
-        entry = written.entry
-        order = entry.body.get("order")
-        known = self._rows.get(ORDER, order) is not None if isinstance(order, str) else False
-        if entry.kind in ACTED_ON_AHEAD and known is (entry.kind != "order.issued"):
-            self._domain.project(_Quiet(self._rows, incident=entry.subject.partition("/")[2]), written)
-
-    def resolve(self, found: list[Written]) -> Picture:
-        """The canonical order and the verdicts, by the tree as it stands."""
-        nodes = self._rows.where(NODE)
-        return picture.resolve(found, Hierarchy(nodes), cuts(nodes))
-
-
-def cuts(nodes: Iterable[TreeNode]) -> Cuts:
-    """The revocations, as `picture` wants them."""
-    return {row.id: row.revoked for row in nodes if row.revoked is not None}
-
-
-def _contradicted(drawn: Picture) -> list[str]:
-    """The orders that were accepted and declined by two authors of whom neither had seen the other's word."""
-    seen: dict[str, dict[str, int]] = {}
-    answers: dict[str, list[tuple[str, str, int, dict[str, int]]]] = {}
-    for written in drawn.order:
-        entry, name = written.entry, key_of(written.entry)
-        seen[name] = picture.merge_seen(seen.get(name, {}), entry)
-        step = entry.body.get("step")
-        if entry.kind == "order.progressed" and step in ANSWERS and drawn.verdicts[written.hash].counts:
-            answers.setdefault(str(entry.body.get("order")), []).append((step, name, entry.seq, seen[name]))
-    return [
-        order
-        for order, said in answers.items()
-        if any(
-            one[0] != other[0] and one[3].get(other[1], 0) < other[2] and other[3].get(one[1], 0) < one[2]
-            for number, one in enumerate(said[:ANSWERS_MAX])
-            for other in said[:number]
-            if one[1] != other[1]
-        )
-    ]
-
-
-def rows_of(rows: Editing, key: str) -> list[tuple[Table[Any], Row]]:
-    """Every row of an incident that is a function of its entries."""
-    found: list[tuple[Table[Any], Row]] = []
-    for table in ABOUT_INCIDENT:
-        if table is INCIDENT:
-            row = rows.get(INCIDENT, key)
-            found += [] if row is None else [(table, row)]
-        elif table is TIMER:
-            mine = rows.where(TIMER, subject=f"incident/{key}")
-            found += [(table, timer) for timer in mine if timer.kind.startswith(OWNERS_TIMERS)]
-        else:
-            found += [(table, row) for row in rows.where(table, incident=key)]
-    return found
-
-
-def digest(rows: Editing, key: str) -> str:
-    """SHA-256 over an incident's rows, in hex: equal on two nodes that hold the same entries of it.
-
-    Timers run on one node only, and who is inside a fence is watched by each node for its own units: they are left out.
-    """
-    found = hashlib.sha256()
-    for table, row in rows_of(rows, key):
-        if table is not TIMER:
-            plain = msgspec.structs.replace(row, inside=[]) if table is FENCE else row
-            found.update(table.name.encode() + b"\x00" + msgspec.json.encode(plain, order="deterministic") + b"\n")
-    return found.hexdigest()
+        lost = set(self.earlier(self.generation)) if self.generation else set()
+        self._known[subject], wanted = self._anew.fold(connection, subject, lost=lost, at=self._at)
+        self.wanted += wanted
 
 
 def _due(times: tuple[float, float], now: float) -> float:
@@ -706,46 +399,3 @@ def _due(times: tuple[float, float], now: float) -> float:
 def _chain(incident: Incident) -> list[Claim]:
     """The claim that stands, as far as `picture.appends` looks at it."""
     return [Claim(id=incident.claim, kind="", owner=incident.owner, issuer="", generation="", seq=0)]
-
-
-def _owned(subject: str, kind: str, body: Mapping[str, Any]) -> str | None:
-    """The row of the registry ("kind/ID") that an entry saves; None for other entries."""
-    if subject != "registry":
-        return None
-    name = OWNED.get(kind.partition(".")[0])
-    key = None if name is None else body.get(name)
-    return f"{name}/{key}" if isinstance(key, str) else None
-
-
-def _entries(connection: Connection, subject: str) -> list[Written]:
-    """Every entry held of a subject, on its chains and on branches."""
-    chain = sa.select(ENTRY.c.data, ENTRY.c.hash, ENTRY.c.salt, ENTRY.c.private).join(
-        STREAM, STREAM.c.id == ENTRY.c.stream
-    )
-    rows = connection.execute(chain.where(STREAM.c.subject == subject).order_by(ENTRY.c.number)).all()
-    loose = sa.select(BRANCH.c.data, BRANCH.c.hash, BRANCH.c.salt, BRANCH.c.private).where(BRANCH.c.subject == subject)
-    return [_written(row) for row in [*rows, *connection.execute(loose.order_by(BRANCH.c.seq, BRANCH.c.hash)).all()]]
-
-
-def _written(row: Any) -> Written:
-    return Written(entry=entries.decode(row.data), data=row.data, hash=row.hash, salt=row.salt, private=row.private)
-
-
-def _of_row(connection: Connection, like: Entry, kind: str, name: str) -> list[Written]:
-    """The entries of the node that wrote `like` which are about one row of the registry, in order."""
-    columns = sa.select(ENTRY.c.data, ENTRY.c.hash, ENTRY.c.salt, ENTRY.c.private, ENTRY.c.number)
-    mine = columns.join(STREAM, STREAM.c.id == ENTRY.c.stream).where(
-        STREAM.c.subject == like.subject, STREAM.c.origin == like.origin, holds_any(connection, [name.encode()])
-    )
-    found = [_written(row) for row in connection.execute(mine.order_by(ENTRY.c.number))]
-    return [one for one in found if one.entry.body.get(kind) == name]
-
-
-def _learn(found: Iterable[Written]) -> _Known:
-    """Lengths, and what the author of each stream's end has told that it had seen."""
-    known = _Known()
-    for written in found:
-        name = key_of(written.entry)
-        known.lengths[name] = max(written.entry.seq, known.lengths.get(name, 0))
-        known.seen[name] = picture.merge_seen(known.seen.get(name, {}), written.entry)
-    return known

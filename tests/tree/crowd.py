@@ -22,7 +22,7 @@ from command.base.schema import Category, Level, Place
 from command.domain.incident import INCIDENT, Incident, ReportIncident
 from command.domain.nodes import INVITATION, NODE, AdmitNode, InviteNode, JoinTree, NodeKind, NodeLevel
 from command.edge.api import Node
-from command.log.folding import digest
+from command.log.anew import digest
 from command.log.intake import Held
 from command.log.store import BRANCH, ENTRY, RECEIVED_SEAL, SEAL, STREAM
 from command.log.workspace import Workspace

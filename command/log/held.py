@@ -1,0 +1,80 @@
+"""What is held of a subject: its entries as stored, and how far they are folded.
+
+Shell; it reads in the writer's transaction and writes nothing. Invariant: what it gives is the same whatever the order in which
+the entries came.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from command.base import entry as entries
+from command.base.entry import Entry, Written
+from command.log.audience import holds_any
+from command.log.store import BRANCH, ENTRY, STREAM
+from command.tree import picture
+from command.tree.picture import key_of
+
+OWNED = {
+    "organisation": "organisation",
+    "unit": "unit",
+    "person": "person",
+    "group": "group",
+    "template": "template",
+    "plan": "plan",
+}
+"""Kinds of registry entries that save a row, and the field of the body that names it."""
+
+
+@dataclass
+class Known:
+    """What is folded of a subject: lengths by "origin.generation", and what each stream has told that it had seen."""
+
+    lengths: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def owned(subject: str, kind: str, body: Mapping[str, Any]) -> str | None:
+    """The row of the registry ("kind/ID") that an entry saves; None for other entries."""
+    if subject != "registry":
+        return None
+    name = OWNED.get(kind.partition(".")[0])
+    key = None if name is None else body.get(name)
+    return f"{name}/{key}" if isinstance(key, str) else None
+
+
+def entries_of(connection: Connection, subject: str) -> list[Written]:
+    """Every entry held of a subject, on its chains and on branches."""
+    chain = sa.select(ENTRY.c.data, ENTRY.c.hash, ENTRY.c.salt, ENTRY.c.private).join(
+        STREAM, STREAM.c.id == ENTRY.c.stream
+    )
+    rows = connection.execute(chain.where(STREAM.c.subject == subject).order_by(ENTRY.c.number)).all()
+    loose = sa.select(BRANCH.c.data, BRANCH.c.hash, BRANCH.c.salt, BRANCH.c.private).where(BRANCH.c.subject == subject)
+    return [written_of(row) for row in [*rows, *connection.execute(loose.order_by(BRANCH.c.seq, BRANCH.c.hash)).all()]]
+
+
+def written_of(row: Any) -> Written:
+    return Written(entry=entries.decode(row.data), data=row.data, hash=row.hash, salt=row.salt, private=row.private)
+
+
+def of_row(connection: Connection, like: Entry, kind: str, name: str) -> list[Written]:
+    """The entries of the node that wrote `like` which are about one row of the registry, in order."""
+    columns = sa.select(ENTRY.c.data, ENTRY.c.hash, ENTRY.c.salt, ENTRY.c.private, ENTRY.c.number)
+    mine = columns.join(STREAM, STREAM.c.id == ENTRY.c.stream).where(
+        STREAM.c.subject == like.subject, STREAM.c.origin == like.origin, holds_any(connection, [name.encode()])
+    )
+    found = [written_of(row) for row in connection.execute(mine.order_by(ENTRY.c.number))]
+    return [one for one in found if one.entry.body.get(kind) == name]
+
+
+def learn(found: Iterable[Written]) -> Known:
+    """Lengths, and what the author of each stream's end has told that it had seen."""
+    known = Known()
+    for written in found:
+        name = key_of(written.entry)
+        known.lengths[name] = max(written.entry.seq, known.lengths.get(name, 0))
+        known.seen[name] = picture.merge_seen(known.seen.get(name, {}), written.entry)
+    return known

@@ -1,0 +1,62 @@
+"""Projecting entries of other nodes: only kinds that belong where they stand, and nothing that a projector can't digest.
+
+Shell, in the writer's thread. Invariant: foreign bytes never stop a batch; what fails leaves no trace in the rows.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+import structlog
+
+from command.base.entry import Written
+from command.base.projection import Domain, Editing
+from command.domain.incident import INCIDENT
+from command.log.held import OWNED
+from command.log.workspace import Workspace
+
+TREE = "tree"
+SAID_IN: dict[str, tuple[str, ...]] = {
+    "incident": (
+        *("incident.", "order.", "alarm.", "notice.", "room.", "meeting.", "fence.", "ownership.", "timer."),
+        *("plan.requested", "plan.approved", "plan.refused"),
+    ),
+    "registry": (
+        *(f"{kind}.saved" for kind in OWNED),
+        "unit.status_set",
+        "person.off_duty_set",
+        "roster.",
+        "generation.",
+    ),
+    TREE: ("node.",),
+}
+"""Kinds that have an effect in another node's stream, by its subject: a row of the registry isn't saved in an incident, nor an
+order cancelled in the registry. `entry.erased` is looked at on its own."""
+
+journal = structlog.get_logger("fold")
+
+
+class Projecting:
+    """The projectors over the rows of a transaction."""
+
+    def __init__(self, domain: Domain, rows: Workspace) -> None:
+        self._domain, self._rows = domain, rows
+
+    def of_incident(self, rows: Editing, written: Written) -> None:
+        """Project an entry of an incident that counts. What a node says of timers while another owns the incident is about
+        its own: a guest can't stop the owner's."""
+        entry = written.entry
+        incident = self._rows.get(INCIDENT, entry.subject.partition("/")[2])
+        if entry.kind.startswith("timer.") and incident is not None and incident.owner != entry.origin:
+            return
+        if entry.kind.startswith(SAID_IN["incident"]):
+            self._domain.project(rows, written)
+
+    def safely(self, work: Callable[[Written], None], written: Written) -> None:
+        """Foreign bytes never stop a batch: what a projector can't digest has no effect."""
+        mark = self._rows.mark()
+        try:
+            work(written)
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, msgspec.MsgspecError) as error:
+            self._rows.undo(mark)
+            place = f"{written.entry.stream} #{written.entry.seq}"
+            journal.error("entry.undigested", entry=place, kind=written.entry.kind, error=repr(error)[:200])

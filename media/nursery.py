@@ -148,12 +148,14 @@ class Nursery:
     async def _read(self, channel: socket.socket, process: asyncio.subprocess.Process) -> None:
         """Deliver what the zygote says until it is gone."""
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(OSError):
-            while data := await loop.sock_recv(channel, MESSAGE_BYTES_MAX):
-                self._heard(json.loads(data))
-        if self._channel is channel:
-            self._reading = None
-            self._gone()  # at once: a fork that is asked for meanwhile must not go to the dead
+        try:
+            with contextlib.suppress(OSError):
+                while data := await loop.sock_recv(channel, MESSAGE_BYTES_MAX):
+                    self._heard(json.loads(data))
+        finally:  # also when the whole loop is being torn down: whoever waits for a worker's end must not wait for ever
+            if self._channel is channel:
+                self._reading = None
+                self._gone()  # at once: a fork that is asked for meanwhile must not go to the dead
         await process.wait()
 
     def _heard(self, message: dict[str, int]) -> None:

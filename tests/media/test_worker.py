@@ -255,6 +255,18 @@ async def test_workers_outlive_their_zygote_and_the_next_one_comes_from_a_new_zy
         assert second is not None and second.pid != first.pid
 
 
+@pytest.mark.slow
+async def test_a_zygote_that_dies_together_with_its_worker_is_replaced_with_it() -> None:
+    async with stage(addresses=ONE_ADDRESS) as scene:
+        zygote, pid = scene.worker._nursery._process, scene.worker.pid
+        assert zygote is not None and pid is not None
+        os.kill(zygote.pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
+        await scene.until(lambda e: isinstance(e, control.WorkerReady) and e.pid != pid)
+        assert (await scene.worker.stats())["rooms"] == 1
+        assert sum(isinstance(e, control.WorkerLost) for e in scene.events) == 1, "the first fork succeeds"
+
+
 async def test_a_worker_after_a_crash_is_forked_from_the_same_zygote() -> None:
     async with stage(addresses=ONE_ADDRESS) as scene:
         zygote, pid = scene.worker._nursery._process, scene.worker.pid

@@ -92,7 +92,7 @@ async def _accounts(member: Member, organisation: str) -> None:
 def cli(*arguments: str) -> str:
     """What `server.py ARGUMENTS` prints; it has to end well."""
     command = [sys.executable, str(ROOT / "server.py"), *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=_clean(), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=unset(), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -102,13 +102,13 @@ def admin(data: Path, *arguments: str, parent: str = "") -> str:
     command = [sys.executable, str(ROOT / "server.py"), "admin", *arguments[:1], "--data", str(data), *arguments[1:]]
     environment = {"FENGHUO_PARENT": parent} if parent else {}
     done = subprocess.run(
-        command, cwd=ROOT, env={**_clean(), **environment}, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=ROOT, env={**unset(), **environment}, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def _clean() -> dict[str, str]:
+def unset() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("FENGHUO_")}
 
 

@@ -1,5 +1,6 @@
 """An erased entry loses its private part wherever it went, whenever it comes, and nothing else breaks."""
 
+import hashlib
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,6 +23,8 @@ from tests.durability import state
 from tests.node import NODE as SELF
 from tests.node import node, world
 from tests.tree.crowd import carry, crowd, exchange, held, incident, keys, report, rows, settled
+from tests.tree.scene import tree, until
+from tests.tree.test_uplink import report as linked_report
 
 SECRET = "李四的电话是13800001111"
 
@@ -211,3 +214,24 @@ async def test_verify_finds_a_part_that_should_be_gone(database_url: str, tmp_pa
         connection.execute(sa.update(ENTRY).where(*where).values(**found))
     report_ = state.verified(database_url, tmp_path / "county")
     assert [problem.what for problem in report_.problems] == ["private"]
+
+
+async def test_an_attachment_is_deleted_where_the_link_had_brought_it(tmp_path: Path) -> None:
+    octets = b"\xff\xd8\xff" + b"bild" * 5_000
+    name = hashlib.sha256(octets).hexdigest()
+    async with tree(tmp_path, "city", "county") as nodes:
+        await nodes.linked()
+        county, city = nodes["county"], nodes["city"]
+        (county.data / "attachments").mkdir()
+        (county.data / "attachments" / name).write_bytes(octets)
+        key = await linked_report(county)
+        await county.decide(AddNote(id=key, text=SECRET, attachments=[name]))
+        there = city.data / "attachments" / name
+        await until(there.exists)
+        [note] = [
+            one for one in await held(county.node) if one.written.private and SECRET.encode() in one.written.private
+        ]
+        await county.decide(_erase(note))
+        for folder in (there.parent, county.data / "attachments"):
+            await until(lambda: not list(folder.glob(f"{name}*")))  # noqa: B023
+        await until(lambda: _clean(city.node))

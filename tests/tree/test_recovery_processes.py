@@ -12,7 +12,8 @@ from tests.tree.test_link_processes import Pair, note, pair, report
 
 __all__ = ["pair"]
 
-pytestmark = pytest.mark.slow  # tests/tree/test_recovery.py does the same in one process
+# tests/tree/test_recovery.py does the same in one process.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 async def test_the_steps_of_the_handbook_bring_a_lost_node_back(pair: Pair, tmp_path: Path) -> None:

@@ -33,6 +33,10 @@ SQL_VARIABLES_MAX = 900
 WAL_PAGES_MAX = 16_000
 """The writer checkpoints by itself only when `Store.checkpoint` fell this far behind (64 MB)."""
 
+WRITER_CACHE_KB = 65_536
+READER_CACHE_KB = 8_192
+"""Of each of several connections; what they don't keep, the kernel's page cache does."""
+
 metadata = sa.MetaData()
 _Big = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
@@ -343,7 +347,7 @@ class Store:
                 "journal_mode=WAL",
                 "synchronous=FULL",
                 "busy_timeout=5000",
-                "cache_size=-65536",
+                f"cache_size=-{WRITER_CACHE_KB if immediate else READER_CACHE_KB}",
                 f"wal_autocheckpoint={WAL_PAGES_MAX}",
                 "secure_delete=ON",  # what is deleted is overwritten: an erased part must not stay in a free page
             ):

@@ -216,6 +216,7 @@ async def test_verify_finds_a_part_that_should_be_gone(database_url: str, tmp_pa
     assert [problem.what for problem in report_.problems] == ["private"]
 
 
+@pytest.mark.slow  # two linked nodes
 async def test_an_attachment_is_deleted_where_the_link_had_brought_it(tmp_path: Path) -> None:
     octets = b"\xff\xd8\xff" + b"bild" * 5_000
     name = hashlib.sha256(octets).hexdigest()

@@ -17,6 +17,19 @@ STEPS = (
     "sms.submitting",
     "sms.submitted",
 )
+"""Steps of a node by itself."""
+LINK_STEPS = (
+    "link.greeted",
+    "link.received",
+    "link.before_store",
+    "link.after_store",
+    "link.before_send",
+    "link.after_send",
+    "link.held",
+    "courier.before_write",
+    "courier.before_name",
+)
+"""Steps that a node reaches with a neighbour only."""
 
 
 def _asked() -> dict[str, int]:

@@ -28,7 +28,21 @@ from command.tree.wire import AHEAD_MAX, LOCATOR_MAX, Tip
 URGENT_WINDOW = 512
 """Of a long backlog this many of the newest entries are looked through for what can't wait."""
 URGENT_STREAMS_MAX = 10_000
-URGENT = tuple(f'"kind":"{kind}'.encode() for kind in ("order.", "ownership.", "alarm.", "incident.level_set"))
+URGENT = tuple(
+    f'"kind":"{kind}'.encode()
+    for kind in (
+        "order.issued",
+        "order.amended",
+        "order.cancelled",
+        "order.progressed",
+        "order.adopted",
+        "order.recalled",
+        "ownership.",
+        "alarm.",
+        "incident.level_set",
+    )
+)
+"""Beginnings of the kinds that somebody waits for; the steps of an order's ladder (`order.rung`) are only notes of this node."""
 MICROSECONDS = 1_000_000
 
 

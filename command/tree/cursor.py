@@ -13,6 +13,9 @@ WINDOW = 256
 TIPS_MAX = 2 * BRANCHES_MAX
 NOW_BACKLOG_MAX = 16
 """A stream that lacks more than this is sent on *later*."""
+NOW_BACKLOG_FAR = 2
+"""The same where the round trip is long: a line with a long one is a slow one as a rule, and each entry on *now* holds up the
+next order."""
 RANKS = 5
 
 Tips = tuple[Tip, ...]

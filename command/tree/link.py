@@ -297,6 +297,12 @@ class Link:
         return self._outgoing.waiting()
 
     @property
+    def paused(self) -> int:
+        """How many streams the peer can't take now, because its disk is full or an origin's key isn't known there; any thread
+        may ask. They don't count as waiting: there is nothing to send until the peer names them."""
+        return self._outgoing.paused
+
+    @property
     def settled(self) -> bool:
         """Whether both channels stand, the peer has said everything, nothing is asked, and it has all that it may have."""
         ready = self._ready(NOW) and self._ready(LATER)

@@ -5,7 +5,7 @@ channel at a time.
 """
 
 from command.base.entry import Stream
-from command.tree.cursor import NOW_BACKLOG_MAX, WINDOW, Cursor, Tips, Todo
+from command.tree.cursor import NOW_BACKLOG_FAR, NOW_BACKLOG_MAX, WINDOW, Cursor, Tips, Todo
 from command.tree.item import Received, pack
 from command.tree.shelf import Shelf
 from command.tree.wire import (
@@ -43,12 +43,14 @@ class Outgoing:
         self._ahead_flight = {NOW: 0, LATER: 0}
         self._copies: list[Received] = []
         self._cursors: dict[str, Cursor] = {}
+        self._paused: set[str] = set()
         self._todo = Todo()
         self._ahead: dict[str, None] = {}
 
     def clear(self) -> None:
         """Nothing is known of the peer any more."""
         self._cursors.clear()
+        self._paused.clear()
         self._todo.clear()
         self._ahead.clear()
         self._copies.clear()
@@ -73,6 +75,11 @@ class Outgoing:
         return bool(self._todo) or bool(self._ahead) or bool(self._copies)
 
     @property
+    def paused(self) -> int:
+        """How many streams the peer can't take now. Any thread may ask."""
+        return len(self._paused)
+
+    @property
     def hurried(self) -> bool:
         """Whether the next frame on *later* is urgent. Any thread may ask."""
         return bool(self._copies)
@@ -85,6 +92,7 @@ class Outgoing:
             self._cursors[name] = Cursor(tips, self._rank(stream))
         else:
             self._land(cursor, cursor.reset(tips))
+            self._paused.discard(name)
             cursor.channel = None
         self.due(stream)
 
@@ -115,7 +123,7 @@ class Outgoing:
         if not cursor.flight or cursor.channel is None:
             self._todo.drop(name)
             behind = max(tip.length for tip in lacking) - max((tip.length for tip in cursor.sent), default=0)
-            small = abs(behind) <= NOW_BACKLOG_MAX or stream.subject == "tree"
+            small = abs(behind) <= (NOW_BACKLOG_FAR if self.far else NOW_BACKLOG_MAX) or stream.subject == "tree"
             cursor.channel = NOW if small else LATER
         self._todo.add(cursor.channel, cursor.rank, name)
         if cursor.channel == LATER:
@@ -139,6 +147,7 @@ class Outgoing:
                 cursor = self._cursors[name]
                 self._land(cursor, cursor.rewind())
                 cursor.paused = True
+                self._paused.add(name)
                 self._todo.drop(name)
         return found
 

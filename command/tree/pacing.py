@@ -90,6 +90,12 @@ class Pace:
         """How long nothing more may follow a frame of so many octets."""
         return 0.0 if self.limit_bps is None else min(PAUSE_MAX_S, octets * 8 / self.limit_bps)
 
+    def carried_s(self, octets: int) -> float:
+        """How long the line takes for so many octets of something else."""
+        if self.limit_bps is None or self.measured_bps is None:
+            return 0.0
+        return min(PAUSE_MAX_S, octets * 8 / max(SLOWEST_BPS, self.measured_bps))
+
     def doubted(self, now: float) -> None:
         """A line that was fast took long over a frame: measure it again at once."""
         self._due_at = now

@@ -140,6 +140,11 @@ class Channel:
             pace.doubted(now)
         self._free_at = max(now, self._free_at) + pace.pause_s(octets)
 
+    def give_way(self, octets: int) -> None:
+        """So much goes on the other channel: what can wait waits until the line has carried it."""
+        if self.pace is not None:
+            self._free_at = max(time.monotonic(), self._free_at) + self.pace.carried_s(octets)
+
     async def free(self, hurry: asyncio.Event) -> None:
         """Wait until the pacing allows the next frame, or until `hurry`. The caller must choose that frame afterwards."""
         pause = self._free_at - time.monotonic()
@@ -247,7 +252,9 @@ class Channel:
             self.pace.measured(time.monotonic(), samples, kernel_bps)
             journal.info("link.measured", rate_bps=self.pace.measured_bps, limit_bps=self.pace.limit_bps)
         await self._drained()
-        self._limit(self.pace.limit_bps)
+        # No more than the line takes, whatever was lost and goes again. The share of it is kept by setting pieces apart: at the
+        # rate of the share itself the kernel would save pieces up, and send them in one go.
+        self._limit(None if self.pace.limit_bps is None else self.pace.measured_bps)
 
     async def _watch(self, before: TcpInfo, octets: int) -> tuple[list[Sample], float]:
         started = time.monotonic()

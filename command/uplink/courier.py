@@ -19,6 +19,7 @@ import structlog
 
 from command.base.clock import Clock
 from command.base.entry import Entry
+from command.base.failpoint import reach
 from command.tree.outcome import GotBlob, WantBlob
 from command.tree.wire import LATER
 from command.uplink.peer import Peer
@@ -127,7 +128,13 @@ class Courier:
             self._active.pop((peer.node, name), None)
             return
         self._active[peer.node, name] = self._clock.monotonic() + PIECE_S  # while it is being written down, too
-        if not await self._take(peer, name, piece):
+        try:
+            more = await self._take(peer, name, piece)
+        except OSError as error:
+            journal.error("attachment.not_written", hash=name, error=str(error.strerror))
+            self._absent[peer.node, name] = self._clock.monotonic() + ABSENT_S
+            more = False
+        if not more:
             self._active.pop((peer.node, name), None)
 
     async def _take(self, peer: Peer, name: str, piece: GotBlob) -> bool:
@@ -139,6 +146,7 @@ class Courier:
             journal.warning("attachment.too_large", hash=name, octets=piece.total)
             await self._forget(name)
             return False
+        reach("courier.before_write")
         if await asyncio.to_thread(self._write, name, piece) < piece.total:
             await self._ask(peer, name)
             return True
@@ -187,6 +195,7 @@ class Courier:
             return False
         kind = next((kind for magic, kind in KINDS if first.startswith(magic)), "application/octet-stream")
         (self._folder / name).with_suffix(".type").write_text(kind)
+        reach("courier.before_name")
         os.replace(path, self._folder / name)
         return True
 

@@ -177,7 +177,8 @@ class LineKeeper:
         return self._uplink.clock.monotonic() - self._started > SETTLE_S
 
     async def _state(self, peer: Peer, now: int) -> Presence:
-        waiting, lag = await self._uplink.think(lambda: self._lag(peer)) if peer.link.waiting() else (0, 0)
+        lacking = peer.link.waiting() or peer.link.paused
+        waiting, lag = await self._uplink.think(lambda: self._lag(peer)) if lacking else (0, 0)
         if not waiting:
             peer.caught_up_at = now
         return Presence(
@@ -196,7 +197,7 @@ class LineKeeper:
 
     def _lag(self, peer: Peer) -> tuple[int, int]:
         """Streams with something to send, and how many entries that is."""
-        if not peer.link.waiting():
+        if not peer.link.waiting() and not peer.link.paused:
             return 0, 0
         streams = lag = 0
         for listed in self._uplink.shelf().listing(peer.node):

@@ -14,6 +14,7 @@ import structlog
 from command.base.clock import Clock
 from command.base.entry import Stream
 from command.base.errors import Denied, FenghuoError, Unavailable
+from command.base.failpoint import reach
 from command.base.supervise import end, spawn
 from command.tree.handshake import Handshake, Stage
 from command.tree.item import Received
@@ -191,6 +192,7 @@ class Peer:
             return found
 
         commands = await self._house.think(greet)
+        reach("link.greeted")
         self._carry_out([one for one in commands if not (isinstance(one, Send) and one.data in said)])
         sender = spawn(f"link.send.{name}", self._send(link, name, channel))
         try:
@@ -216,6 +218,7 @@ class Peer:
                     self._carry_out(await self._house.think(lambda: link.disconnected(name, self._house.clock.now())))
 
     async def _received(self, link: Link, name: str, frame: bytes) -> list[Command]:
+        reach("link.received")
         return await self._house.think(lambda: link.received(name, frame, self._house.clock.now()))
 
     async def _send(self, link: Link, name: str, channel: Channel) -> None:
@@ -238,20 +241,29 @@ class Peer:
                 if frame is None and name == LATER and self._bulk:
                     frame = self._bulk.popleft()
                 if frame is not None:
+                    reach("link.before_send")
                     await channel.send(frame)
+                    reach("link.after_send")
                 if name == LATER:
                     if frame is None:
                         await wake.wait()
                 elif frame is not None or not followed:
-                    if link.hurried:
-                        self._hurry.set()
-                        self._wake[LATER].set()
+                    self._follow(link, len(frame or b""))
                     await channel.nudge()
                     followed = True
                 else:
                     await channel.settle(wake)
         except Unavailable:
             channel.abort()
+
+    def _follow(self, link: Link, octets: int) -> None:
+        """What went on *now* has the line first; what is urgent in it follows on *later*."""
+        later = self.channels.get(LATER)
+        if later is not None:
+            later.give_way(octets)
+        if link.hurried:
+            self._hurry.set()
+            self._wake[LATER].set()
 
     async def _next(self, link: Link, name: str, channel: Channel) -> bytes | None:
         if not link.eager:  # an idle link costs no look at the log
@@ -298,6 +310,8 @@ class Peer:
                     self._signs = 0
                     self.rtt_us, self.skew_us, self.contact_at = rtt, skew, self._house.clock.now()
                 case HeldBy() | Told() | WantBlob() | GotBlob():
+                    if isinstance(command, HeldBy):
+                        reach("link.held")
                     self._signs = 0
                     self._house.heard(self, command)
                 case Redial(channel, why):
@@ -353,7 +367,9 @@ class Peer:
                 if isinstance(work, Rolled):
                     await self._house.rolled(work.stream)
                     continue
+                reach("link.before_store")
                 await self._house.store(work.items, ahead=isinstance(work, StoreAhead))
+                reach("link.after_store")
             except FenghuoError as error:
                 journal.error("link.not_stored", peer=self.node, code=error.code, hint=error.hint)
                 if isinstance(work, Rolled):

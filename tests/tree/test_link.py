@@ -4,7 +4,7 @@ from random import Random
 
 from command.base.entry import Draft
 from command.tree import wire
-from command.tree.cursor import NOW_BACKLOG_MAX, WINDOW
+from command.tree.cursor import NOW_BACKLOG_FAR, NOW_BACKLOG_MAX, WINDOW
 from command.tree.link import Link
 from command.tree.outcome import Redial, Send, Store, StoreAhead
 from command.tree.outgoing import AHEAD_FRAME_MAX
@@ -118,7 +118,7 @@ def test_on_a_far_line_an_order_goes_on_both_channels_and_counts_once() -> None:
     pair.rest(made)
     parent = far(made, "n0", "n1")
     at = pair.node(made, "n0")
-    at.append([pair.note(subject), Draft(subject=subject, kind="order.issued", body={"order": "o1", "node": "n1"})])
+    at.append([Draft(subject=subject, kind="order.issued", body={"order": "o1", "node": "n1"})])
     at.dirty.clear()
     parent.grew(pair.streams(at, subject), made.now)
     assert not parent.hurried
@@ -137,6 +137,19 @@ def test_on_a_far_line_an_order_goes_on_both_channels_and_counts_once() -> None:
         else:
             assert [one.written.entry.kind for one in found.items] == kinds
         child.stored(found.number, made.now)
+
+
+def test_on_a_far_line_a_short_backlog_goes_on_later_and_its_order_ahead_on_both() -> None:
+    made = pair.world()
+    subject = pair.report(made, "n0")
+    pair.rest(made)
+    parent, at = far(made, "n0", "n1"), pair.node(made, "n0")
+    at.append([pair.note(subject) for _ in range(NOW_BACKLOG_FAR)])
+    at.append([Draft(subject=subject, kind="order.issued", body={"order": "o1", "node": "n1"})])
+    at.dirty.clear()
+    parent.grew(pair.streams(at, subject), made.now)
+    assert [type(one) for one in frames(made, "n0", "n1", NOW)] == [Ahead]
+    assert [type(one) for one in frames(made, "n0", "n1", LATER)] == [Ahead, Entries]
 
 
 def test_on_a_near_line_an_order_goes_once() -> None:

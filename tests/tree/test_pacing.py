@@ -52,6 +52,13 @@ def test_on_a_slow_line_pieces_are_small_and_set_apart() -> None:
     assert abs(pace.pause_s(piece) - PIECE_S / SHARE) < 0.001
 
 
+def test_what_can_wait_waits_until_the_line_has_carried_what_is_urgent() -> None:
+    pace = Pace()
+    assert pace.carried_s(8_000) == 0
+    pace.measured(5.0, train(64_000), 0.0)
+    assert abs(pace.carried_s(8_000) - 1.0) < 0.001
+
+
 def test_a_line_of_two_kilobit_still_lets_pings_pass() -> None:
     pace = Pace()
     pace.measured(5.0, train(SLOWEST_BPS), 0.0)

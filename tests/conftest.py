@@ -36,6 +36,8 @@ DEAREST = (
     "durability/test_crash.py",
     "browser/test_screens.py",
     "security/test_fuzz_api.py",
+    "browser/test_tree_slice.py",
+    "durability/test_rebuild.py",
     "security/test_rights.py",
     "security/test_rights_live.py",
     "browser/test_field.py",

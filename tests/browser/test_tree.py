@@ -56,6 +56,7 @@ async def picture(page: Page, name: str) -> None:
     """Keep what the screen shows, where TREE_SCREENSHOTS names a folder."""
     folder = os.environ.get("TREE_SCREENSHOTS")
     if folder:
+        await page.wait_for_load_state("networkidle")
         await page.screenshot(path=Path(folder) / f"{name}.png")
 
 

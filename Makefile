@@ -18,10 +18,12 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 # How many processes `make bench-tree` starts.
 NODES ?= 30
+# How long `make soak` takes.
+MINUTES ?= 60
 # How many worlds `make sim` plays.
 SEEDS ?= 10000
 
-.PHONY: help run run-tree tree bench-link bench-tree test lint format bench bench-media media-wires crash fuzz fuzz-media sim pins setup setup-dev system clean
+.PHONY: help run run-tree tree bench-link bench-tree test lint format bench bench-media soak media-wires crash fuzz fuzz-media sim pins setup setup-dev system clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +50,9 @@ bench: ## one JSON line per figure on standard output, nothing else there
 bench-media: ## the forwarder with feedback, repair and simulcast on, in several shapes: JSON lines; about ten minutes
 	@{ $(MAKE) --no-print-directory setup-dev && sh tests/setup/system.sh install janus; } >&2
 	@exec $(BIN)/python -m bench.sfu_media
+
+soak: setup-dev ## MINUTES=60 of comings, goings, reloads and worker crashes: memory, tasks and descriptors; a JSON line
+	@exec $(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 media-wires: setup-dev ## browsers over bad wires: loss, delay, a narrow downlink (needs root for network namespaces)
 	@$(BIN)/python -m pytest -m slow tests/media/test_bad_wires.py --timeout=900 $(PYTEST_ARGS)

@@ -4,7 +4,7 @@ Never a figure of `bench.sfu`: no event loop, no wake-ups, and the subscribers' 
 Invariant: every step is our own code on real sockets and real SRTP, and its cost is CPU time of this process, the lower
 decile of many rounds; so it can be told on a machine with other work on it.
 
-Run: `python -m bench.sfu_parts [--subscribers N] [--burst N]` (about ten seconds); a table on standard output.
+Run: `python -m bench.sfu_parts [--subscribers N] [--burst N] [--packets-per-s N]` (about ten seconds); a table.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from media.track import Layer, Track
 PROFILE_NAME = "AEAD_AES_128_GCM"
 ROUNDS = 300
 WARM = 40
-PACKETS_PER_S, AUDIO_PER_S, REPORTS_PER_S, NACKED_PER_S = 1000, 50, 10, 10
+AUDIO_PER_S, REPORTS_PER_S, NACKED = 50, 10, 0.01
 LOW = 0.1
 NS = 1000.0
 
@@ -47,7 +47,7 @@ NS = 1000.0
 class Plant:
     """One publisher with two layers and a voice, and `count` subscribers with transport-wide feedback; no DTLS."""
 
-    def __init__(self, count: int, burst: int) -> None:
+    def __init__(self, count: int, burst: int, packets_per_s: int) -> None:
         self.profile = rtp_dtls.PROFILES[PROFILE_NAME]
         self.clock = Clock()
         self.pending: list[Layer] = []
@@ -56,7 +56,7 @@ class Plant:
         self.port = Port(clock=self.clock, flush=self._flush, log=lambda *line: None)
         self.port.start("127.0.0.1", 0)
         self.datagrams = self.port.datagrams[0]
-        self.shape = Shape(burst=burst, audio=True, full=True)
+        self.shape = Shape(packets_per_s=packets_per_s, burst=burst, audio=True, full=True)
         self.sinks: list[socket.socket] = []
         self.keys: list[bytes] = []
         self.subscribers: list[Subscriber] = []
@@ -232,7 +232,7 @@ def bare(plant: Plant) -> float:
 def steps(plant: Plant) -> list[tuple[str, float, float]]:
     """(what, us per occurrence, occurrences per second) of the shape's second."""
     settled(plant)
-    frames_per_s = PACKETS_PER_S / plant.shape.burst
+    frames_per_s = plant.shape.packets_per_s / plant.shape.burst
     count = len(plant.subscribers)
     whole = low(plant, plant.video, plant.frame)
     layer = next(track for track in plant.tracks.values() if track.video).layers[-1]
@@ -246,13 +246,13 @@ def steps(plant: Plant) -> list[tuple[str, float, float]]:
         ("its fan-out, per subscriber: patch, protect, send", (whole - incoming) / count, frames_per_s * count),
         ("20 ms of sound: in and to everybody", voice, AUDIO_PER_S),
         ("transport-wide feedback of one subscriber", told.report(), REPORTS_PER_S * count),
-        ("one packet again as RTX", told.repair(), NACKED_PER_S * count),
+        ("one packet again as RTX", told.repair(), NACKED * plant.shape.packets_per_s * count),
     ]
 
 
 def fan_out(plant: Plant) -> list[tuple[str, float, float]]:
     """What the fan-out to one subscriber is made of, each alone."""
-    frames_per_s = PACKETS_PER_S / plant.shape.burst
+    frames_per_s = plant.shape.packets_per_s / plant.shape.burst
     count = len(plant.subscribers)
     layer = next(track for track in plant.tracks.values() if track.video).layers[-1]
     held: list[Any] = []
@@ -321,7 +321,7 @@ class Told:
     def report(self) -> float:
         """Feedback about a tenth of a second's packets, protected and off the socket."""
         plant, subscriber = self.plant, self.subscriber
-        frames = PACKETS_PER_S // REPORTS_PER_S // plant.shape.burst
+        frames = max(1, plant.shape.packets_per_s // REPORTS_PER_S // plant.shape.burst)
         leg_key = plant._key()
         outgoing = rtp_dtls.sending(leg_key, plant.profile)
         sender = plant.sinks[0]
@@ -333,7 +333,7 @@ class Told:
 
         def said() -> None:
             for _ in range(frames):
-                clock[0] += plant.shape.burst / PACKETS_PER_S
+                clock[0] += plant.shape.burst / plant.shape.packets_per_s
                 first = subscriber.downlink.sent(plant.shape.burst, plant.shape.burst * 1116, clock[0])
                 for number in range(first, first + plant.shape.burst):
                     arrivals.add(number & 0xFFFF, clock[0] + 0.001)
@@ -381,12 +381,13 @@ async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.sfu_parts")
     parser.add_argument("--subscribers", type=int, default=40)
     parser.add_argument("--burst", type=int, default=5)
+    parser.add_argument("--packets-per-s", type=int, default=1000)
     chosen = parser.parse_args()
-    plant = Plant(chosen.subscribers, chosen.burst)
+    plant = Plant(chosen.subscribers, chosen.burst, chosen.packets_per_s)
     plant.datagrams.listen()
     gc.freeze()
     rows = steps(plant)
-    packets_per_s = chosen.subscribers * (PACKETS_PER_S + AUDIO_PER_S)
+    packets_per_s = chosen.subscribers * (chosen.packets_per_s + AUDIO_PER_S)
     floor = bare(plant) / chosen.subscribers / chosen.burst
     whole = table("A second of 1 publisher and all on", rows, packets_per_s)
     table("The fan-out to one subscriber", fan_out(plant), packets_per_s)

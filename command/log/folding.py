@@ -198,6 +198,13 @@ class Folding:
                 if order is not None and order.progress is Progress.NONE and order.owner is Owner.ISSUED:
                     self.wanted.append(ProgressOrder(id=order.id, step=Progress.DELIVERED))
 
+    def _received_late(self, key: str) -> None:
+        """The same for an incident whose rows lagged behind while its orders came in."""
+        for order in self._rows.where(ORDER, incident=key):
+            new = order.progress is Progress.NONE and order.owner is Owner.ISSUED and order.open
+            if new and order.node == self._node != order.origin:
+                self.wanted.append(ProgressOrder(id=order.id, step=Progress.DELIVERED))
+
     def _incident(self, connection: Connection, subject: str, fresh: list[Written], taken: Taken, now: float) -> None:
         if subject in self._lagging:
             self._lagging[subject] = (self._lagging[subject][0], now)
@@ -349,6 +356,7 @@ class Folding:
         self.wanted, self._at = [], at
         subject = min(self._lagging, key=lambda name: _due(self._lagging[name], now))
         self.fold(connection, subject)
+        self._received_late(subject.partition("/")[2])
         del self._lagging[subject]
         if subject in self._scrubbed:
             self._scrubbed.discard(subject)

@@ -16,12 +16,13 @@ from command.base.errors import Conflict, Corrupt
 from command.base.identity import load_or_make
 from command.base.schema import Party, PartyKind
 from command.domain.incident import INCIDENT, AddNote
-from command.domain.nodes import NODE
+from command.domain.nodes import NODE, EditNode
 from command.domain.order import ORDER, IssueOrder
 from command.domain.registry import ORGANISATION, UNIT, Tier, UnitKind
 from command.domain.registry_edits import SaveOrganisation, SaveUnit
 from command.edge.api import Node
 from command.edge.audit_api import _chunk
+from command.log import folding
 from command.log.intake import RECEIVE_ENTRIES_MAX
 from command.log.store import ENTRY, STREAM
 from command.log.verify import verify
@@ -269,3 +270,25 @@ async def test_a_parents_witness_holds_a_child_to_what_it_wrote(database_url: st
         with store.reader_engine.connect() as connection:
             problems = verify(connection, {me: own}, witnessed=mine).problems
     assert any(problem.what == "witness" and f"incident/{key}@" in problem.place for problem in problems)
+
+
+async def test_an_order_that_comes_in_a_long_backlog_is_reported_delivered(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows lag behind the entries then: the order isn't among them yet when it arrives."""
+    async with crowd(database_url, tmp_path, "city", "county") as (city, county):
+        w = await world(county)
+        key = (await county.log.append(report(w.county), SELF)).id or ""
+        await exchange(county, city)
+        [row] = await rows(city, NODE, parent=None)
+        await city.log.append(EditNode(id=row.id, version=row.version, organisation=w.city), SELF)
+        await exchange(county, city)
+        await city.log.append(AddNote(id=key, text="市里"), SELF)
+        monkeypatch.setattr(folding, "FOLD_AT_ONCE", 0)
+        party = Party(kind=PartyKind.ORGANISATION, id=w.city)
+        order = IssueOrder(incident=key, assignee=party, task="增援", ladder=[])
+        made = await county.log.append(order, SELF)
+        await carry(county, city)
+        await settled(city, key)
+        await city.log.append(AddNote(id=key, text="danach"), SELF)
+        assert {row.id: row.progress.value for row in await rows(city, ORDER)} == {made.id: "delivered"}

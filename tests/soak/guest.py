@@ -152,8 +152,9 @@ class Guest:
             publishing, receiving = self._legs.get("publish"), self._legs.get("subscribe")
             if publishing is not None and publishing.state is State.OPEN and now >= frame_due:
                 frame_due = now + FRAME_S
-                self._stream.send_frame()
-                publishing.send(self._stream.sound())
+                with contextlib.suppress(OSError):  # the worker is gone; `restarted` comes
+                    self._stream.send_frame()
+                    publishing.send(self._stream.sound())
             if isinstance(receiving, Subscriber) and now >= arrivals_due:
                 arrivals_due = now + ARRIVALS_S
                 receiving.tell_arrivals()

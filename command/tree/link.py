@@ -186,6 +186,8 @@ class Link:
         if self.dropped or self._exchange is None:
             return []
         asking: dict[str, list[Tip]] = {}
+        streams = list(streams)
+        self._durable(set(streams))
         for stream in streams:
             if not self._exchange.done:
                 self._grown.add(stream)
@@ -398,6 +400,14 @@ class Link:
             self._promised.discard((stream, tip))
         for stream in sorted({stream for stream, _, _ in items}):
             self._outgoing.due(stream)
+
+    def _durable(self, grown: set[Stream]) -> None:
+        """What came from the peer may be known as grown before `stored` says so: it needn't go back even then."""
+        for number, items in self._arriving.items():
+            here = [one for one in items if one[0] in grown and self._shelf.holds(one[0], one[2])]
+            if here:
+                self._arriving[number] = [one for one in items if one not in here]
+                self._peer_has(here)
 
     def _entries(self, at: _Channel, message: Entries) -> None:
         self._exchanging()

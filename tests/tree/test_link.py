@@ -49,6 +49,26 @@ def test_nothing_is_acknowledged_before_it_is_durable() -> None:
     assert [type(one) for one in pair.sent(parent.stored(store.number, made.now))] == [Held]
 
 
+def test_what_came_from_the_peer_does_not_go_back_though_the_log_tells_of_it_first() -> None:
+    made = pair.world()
+    subject = pair.report(made, "n1")
+    pair.rest(made)
+    at, parent, child = pair.node(made, "n1"), pair.link(made, "n0", "n1"), pair.link(made, "n1", "n0")
+    at.append([pair.note(subject) for _ in range(2)])
+    at.dirty.clear()
+    child.grew(pair.streams(at, subject), made.now)
+    data = child.pull(NOW, made.now)
+    assert data is not None
+    store = next(one for one in parent.received(NOW, data, made.now) if isinstance(one, Store))
+    pair.node(made, "n0").store(store.items)
+    parent.grew(pair.streams(pair.node(made, "n0"), subject), made.now)
+    assert parent.pull(NOW, made.now) is None
+    parent.stored(store.number, made.now)
+    assert parent.pull(NOW, made.now) is None
+    stream = pair.streams(at, subject).pop()
+    assert parent.held_tips(stream) == at.tips(stream)
+
+
 def test_no_more_than_the_window_is_on_its_way() -> None:
     made = pair.world()
     subject = pair.report(made, "n1")

@@ -139,7 +139,8 @@ class Courier:
 
     async def _take(self, peer: Peer, name: str, piece: GotBlob) -> bool:
         """Whether more was asked for."""
-        if piece.total == 0 or piece.offset >= piece.total or not piece.data:
+        whole = 0 < piece.total <= piece.offset  # it was here already, and had not got its name yet
+        if piece.total == 0 or (not whole and not piece.data):
             self._absent[peer.node, name] = self._clock.monotonic() + ABSENT_S
             return False
         if piece.total > self._octets_max:
@@ -147,7 +148,7 @@ class Courier:
             await self._forget(name)
             return False
         reach("courier.before_write")
-        if await asyncio.to_thread(self._write, name, piece) < piece.total:
+        if not whole and await asyncio.to_thread(self._write, name, piece) < piece.total:
             await self._ask(peer, name)
             return True
         if await asyncio.to_thread(self._finish, name):

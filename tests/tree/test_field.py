@@ -209,7 +209,7 @@ async def _photos(f: Field, county: Client, incident: str) -> None:
     wanted = f.laid["vehicle"].data / "attachments"
 
     def begun() -> bool:
-        return wanted.is_dir() and any(path.stat().st_size > 16_000 for path in wanted.glob("*.part"))
+        return wanted.is_dir() and any(path.stat().st_size > 0 for path in wanted.glob("*.part"))
 
     await until(begun)
 

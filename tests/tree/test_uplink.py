@@ -79,6 +79,21 @@ async def test_an_attachment_follows_its_note_and_resumes_where_it_stopped(tmp_p
         assert (city.data / "attachments" / name).read_bytes() == octets
 
 
+async def test_an_attachment_that_was_whole_but_had_no_name_yet_gets_it(tmp_path: Path) -> None:
+    octets = random.Random(2).randbytes(20_000)
+    name = hashlib.sha256(octets).hexdigest()
+    async with tree(tmp_path, "city", "county") as nodes:
+        await nodes.linked()
+        county, city = nodes["county"], nodes["city"]
+        for member, kind in ((county, ""), (city, ".part")):
+            (member.data / "attachments").mkdir()
+            (member.data / "attachments" / f"{name}{kind}").write_bytes(octets)
+        incident = await report(county)
+        await county.decide(AddNote(id=incident, text="现场照片", attachments=[name]))
+        await until(lambda: (city.data / "attachments" / name).exists())
+        assert (city.data / "attachments" / name).read_bytes() == octets
+
+
 async def test_the_last_place_of_a_unit_goes_up_the_line(tmp_path: Path) -> None:
     async with tree(tmp_path, "city", "county") as nodes:
         await nodes.linked()

@@ -183,6 +183,12 @@ class Live:
                 key = written.hash.hex()
                 item = _Item(table=TIMELINE, key=key, topics=topics_of, written=written, position=commit.position)
                 items.append(replace(item, branch=True) if written.hash in commit.loose else item)
+        for written, position, loose in commit.bared:
+            topics_of = frozenset((written.entry.subject,))
+            key = written.hash.hex()
+            items.append(
+                _Item(table=TIMELINE, key=key, topics=topics_of, written=written, position=position, branch=loose)
+            )
         self._position = commit.position
         self._remember(commit.position, items)
         self._fresh.extend(items)

@@ -13,6 +13,7 @@ from command.base import entry as entries
 from command.base.entry import Written
 from command.domain.erasure import ERASED, ERASED_FILE, ERASURE, ErasedFile, Erasure, counts, erasure_of, stream_at
 from command.log.store import AHEAD, BRANCH, ENTRY, STREAM
+from command.log.submission import Bared
 from command.log.workspace import Workspace
 
 FILES = b'"attachments":['
@@ -20,10 +21,12 @@ BARE = {"salt": None, "private": None}
 
 
 class Gone(msgspec.Struct, frozen=True):
-    """An entry that has lost its part: as it is now, and which fields the part had ([] when it was not here)."""
+    """An entry that has lost its part: as it is now, which fields the part had ([] when it was not here), and where it stands
+    (None before its turn)."""
 
     written: Written
     fields: list[str]
+    bared: Bared | None
 
 
 class Erasing:
@@ -92,13 +95,16 @@ class Erasing:
         gone: list[Gone] = []
         self._rows.purge()
         for table, where in places:
-            found = connection.execute(sa.select(table.c.data, table.c.hash, table.c.private).where(*where)).first()
+            columns = [table.c.data, table.c.hash, table.c.private]
+            columns += [] if table is AHEAD else [table.c.position]
+            found = connection.execute(sa.select(*columns).where(*where)).first()
             if found is None:
                 continue
             connection.execute(sa.update(table).where(*where).values(**BARE))
             fields = [] if found.private is None else sorted(msgspec.json.decode(found.private))
             written = Written(entry=entries.decode(found.data), data=found.data, hash=found.hash)
-            gone.append(Gone(written, fields))
+            bared = None if table is AHEAD else Bared(written, found.position, loose=table is BRANCH)
+            gone.append(Gone(written, fields, bared))
             self._unnamed(connection, written, row)
         return gone
 

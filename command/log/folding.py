@@ -29,6 +29,7 @@ from command.log.intake import Taken
 from command.log.projecting import SAID_IN, TREE, Projecting
 from command.log.reach import Apart, Guest, Quiet, readable
 from command.log.store import BRANCH, STREAM, UNFOLDED, set_meta
+from command.log.submission import Bared
 from command.log.workspace import Scratch, Workspace
 from command.tree import picture
 from command.tree.claim import ADOPTED, CLAIM_KINDS, REPORTED, Claim
@@ -41,6 +42,8 @@ QUIET_S = 0.5
 LAG_S_MAX = 10.0
 """... or, while its backlog still comes in, this often."""
 KNOWN_MAX = 5_000
+BESIDE = ("room.", "meeting.")
+"""Kinds of an incident's entries whose rows are not folded with it."""
 
 
 class Folding:
@@ -53,6 +56,7 @@ class Folding:
         self._anew = FoldingAnew(domain, rows, node, self._projecting)
         self._scrubbed: set[str] = set()
         """Incidents in whose rows something still stands that was erased."""
+        self._bared: list[Bared] = []
         self.generation = ""
         self._known: dict[str, Known] = {}
         self._lagging: dict[str, tuple[float, float]] = {}
@@ -66,6 +70,7 @@ class Folding:
 
     def read(self, connection: Connection, now: float) -> None:
         self._known.clear()
+        self._bared.clear()
         self._erasing.read(connection)
         self._folded = {row.subject: msgspec.json.decode(row.folded) for row in connection.execute(sa.select(UNFOLDED))}
         self._lagging = dict.fromkeys(self._folded, (now, now))
@@ -300,13 +305,22 @@ class Folding:
         for gone in self._erasing.note(connection, written):
             self._scrub(connection, gone)
 
+    def bared(self) -> tuple[Bared, ...]:
+        """The entries that lost their part since this was last asked."""
+        found, self._bared = tuple(self._bared), []
+        return found
+
     def _scrub(self, connection: Connection, gone: Gone) -> None:
         """Take what was in a private part out of the rows: an incident is folded anew, a row of the registry takes these fields
-        from its entries as they are now; any other row is made anew with all tables at the next start."""
+        from its entries as they are now; any other row, also a room of an incident, is made anew with all tables at the next
+        start."""
         entry = gone.written.entry
+        self._bared += [] if gone.bared is None else [gone.bared]
         if entry.subject.startswith("incident/"):
             self._scrubbed.add(entry.subject)
             self._lag(entry.subject)
+            if entry.kind.startswith(BESIDE):
+                set_meta(connection, "read_schema", "")
             return
         key = owned(entry.subject, entry.kind, entry.body)
         if key is None:

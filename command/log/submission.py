@@ -28,14 +28,23 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     replayed: bool = False
 
 
+class Bared(NamedTuple):
+    """An entry that lost its private part, as it is now, and where it stands: the position of its commit, on a branch or not."""
+
+    written: Written
+    position: int
+    loose: bool
+
+
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """What is published after a commit: its position, the changed rows, and the entries in order; `loose` are the hashes of those
-    that went to a branch."""
+    that went to a branch, `bared` the earlier entries whose private part was erased."""
 
     position: int
     changes: list[Change]
     written: list[Written]
     loose: frozenset[bytes] = frozenset()
+    bared: tuple[Bared, ...] = ()
 
 
 class Submission(NamedTuple):

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 import sqlalchemy as sa
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -324,6 +325,8 @@ class Log:
             with guarded(), self._connection.begin():
                 self._rows.begin(self._connection)
                 result, commit = work(self._connection)
+                bared = self._folding.bared()
+                commit = msgspec.structs.replace(commit, bared=bared) if bared else commit
                 reach("log.before_commit")
         except BaseException as error:
             # Whether the commit took place may be unknown: believe nothing, read the head again before the next batch.

@@ -15,7 +15,7 @@ import msgspec
 
 from command.base import timer
 from command.base.clock import MICROSECONDS, ManualClock
-from command.base.entry import By
+from command.base.entry import By, Written
 from command.base.errors import FenghuoError
 from command.base.projection import Row
 from command.base.rights import Actor, Role
@@ -23,6 +23,7 @@ from command.base.schema import Category, Level, Urgency
 from command.domain import (
     account,
     chairing,
+    erasure,
     fence,
     floor,
     generation,
@@ -45,6 +46,7 @@ from command.domain import (
 )
 from command.domain import room as rooms
 from command.edge.api import Node
+from command.log.folding import BESIDE
 from command.log.writer import Commit, Receipt
 from sms import broadcast, expansion, inbox, message, outbox, retention
 from sms.numbers import demo_number
@@ -65,6 +67,8 @@ class Maker:
         self.accepted: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.number = 0
+        self.told: list[Written] = []
+        """Entries of incidents that have a private part: what can be erased with an effect at once."""
         n.bus.listen(self._learn)
 
     def _learn(self, commit: Commit) -> None:
@@ -73,6 +77,8 @@ class Maker:
                 self.rows[change.table].pop(change.key, None)
             else:
                 self.rows[change.table][change.key] = change.after
+        folded = (one for one in commit.written if one.entry.subject.startswith("incident/"))
+        self.told += [one for one in folded if one.private and not one.entry.kind.startswith(BESIDE)]
 
     # -- pieces
 
@@ -690,6 +696,14 @@ ELSEWHERE: tuple[type, ...] = (
 )
 """What a node that is alone can't do; `tests/tree` does it."""
 
+
+def _erase(m: Maker) -> Values:
+    one = m.chance.choice(m.told) if m.told else None
+    if one is None:
+        return {"entry": "00", "stream": "incident/none", "seq": 1, "reason": m.text()}
+    return {"entry": one.hash.hex(), "stream": str(one.entry.stream), "seq": one.entry.seq, "reason": m.text()}
+
+
 MAKE: dict[type, Callable[[Maker], Values]] = {
     registry_edits.SaveOrganisation: _organisation,
     registry_edits.SaveUnit: _unit,
@@ -762,6 +776,7 @@ MAKE: dict[type, Callable[[Maker], Values]] = {
     nodes.AdmitNode: lambda m: {"invitation": m.id("invitation"), "public_key": m.chance.randbytes(32).hex()},
     nodes.EditNode: _edit_node,
     nodes.RevokeNode: lambda m: m.named("node") | {"reason": m.text()},
+    erasure.EraseEntry: _erase,
     tenure.OfferOwnership: _offer_ownership,
     tenure.InviteToIncident: lambda m: {"incident": m.id("incident", open=True), "nodes": [m.id("node")]},
     location.RecordFixes: _record,

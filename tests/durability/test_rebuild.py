@@ -15,7 +15,7 @@ from command.edge.auth import Session
 from command.edge.live import _Client
 from command.log.timeline import TIMELINE
 from command.log.writer import Commit
-from sms import expansion, outbox
+from sms import broadcast, expansion, outbox
 from tests.durability import state
 from tests.durability.requests import ELSEWHERE, MAKE, Maker
 from tests.node import node
@@ -27,7 +27,13 @@ EACH_MIN = 4
 WATCHED_EACH = 2
 WATCHED_MAX = 10_000
 """Far above what it takes (about 2,000): how many depends on what the requests before have left."""
-SENT = (expansion.ExpandChunk, outbox.SubmitMessages)
+SENT = (
+    broadcast.DraftNotice,
+    broadcast.ReviewNotice,
+    expansion.ResolveNotice,
+    expansion.ExpandChunk,
+    outbox.SubmitMessages,
+)
 BEFORE: dict[type, tuple[type, ...]] = {
     outbox.MarkMessage: SENT,
     outbox.TakeReceipt: SENT,

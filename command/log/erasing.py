@@ -37,13 +37,27 @@ class Erasing:
         self._counting: dict[str, Erasure] = {}
         self._waiting: dict[str, Erasure] = {}
         self._files = False
+        self._unstored: list[Written] = []
+        """Entries with attachments that were written in this transaction; they are stored at its end."""
 
     def read(self, connection: Connection) -> None:
         """A node of which nobody erased anything spares itself every look-up."""
+        self._unstored.clear()
         found = self._rows.select(connection, ERASURE)
         self._counting = {row.entry: row for row in found if row.counts}
         self._waiting = {row.id: row for row in found if not row.counts}
         self._files = bool(self._rows.select(connection, ERASED_FILE))
+
+    def own(self, written: Written) -> None:
+        """An entry of this node: the files it names are wanted, again perhaps."""
+        if files_of(written):
+            self._unstored.append(written)
+            if self._files:
+                self._wanted_again([written])
+
+    def stored(self) -> None:
+        """What was written is stored."""
+        self._unstored.clear()
 
     def note(self, connection: Connection, written: Written) -> list[Gone]:
         """Take in an `entry.erased`; what is gone by it."""
@@ -117,7 +131,7 @@ class Erasing:
 
     def _naming(self, connection: Connection, name: str) -> list[str]:
         """The hashes of the entries held that name a file."""
-        found: list[str] = []
+        found = [one.hash.hex() for one in self._unstored if name in files_of(one)]
         for table in (ENTRY, BRANCH, AHEAD):
             literal = sa.literal(name.encode(), sa.LargeBinary)
             if connection.dialect.name == "sqlite":

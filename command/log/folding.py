@@ -112,6 +112,7 @@ class Folding:
         incident = self._rows.get(INCIDENT, entry.subject.partition("/")[2]) if self._crowd else None
         elsewhere = incident is not None and incident.owner != self._node
         self._domain.project(Guest(self._rows) if elsewhere else self._rows, written)
+        self._erasing.own(written)
         if entry.kind == ERASED:
             self._erased(written)
         if not entry.subject.startswith("incident/"):
@@ -306,7 +307,8 @@ class Folding:
             self._scrub(connection, gone)
 
     def bared(self) -> tuple[Bared, ...]:
-        """The entries that lost their part since this was last asked."""
+        """At the end of a transaction: the entries that lost their part in it."""
+        self._erasing.stored()
         found, self._bared = tuple(self._bared), []
         return found
 

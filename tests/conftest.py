@@ -50,6 +50,9 @@ DEAREST = (
 )
 """The other files of 20 s and more, dearest first, so that none is begun when the other worker is about to end."""
 
+REASON_LINES = 60
+"""Of the traceback of a test that was tried again; pytest itself shows none."""
+
 # `make test` on a build machine repeats the same examples, so a red run can be had again; `make fuzz` looks further.
 settings.register_profile("check", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.register_profile("fuzz", deadline=None, max_examples=10_000, print_blob=True)
@@ -107,7 +110,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One loud line per missing program, with the number of tests it cost."""
+    """One loud line per missing program, with the number of tests it cost; and why a test was tried again."""
     missing: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", []):
         found = re.search(re.escape(NOT_INSTALLED) + r"([^'\"\n)]+)", str(report.longrepr))
@@ -117,6 +120,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("programs that were not there", red=True, bold=True)
         for name, tests in sorted(missing.items()):
             terminalreporter.line(f"{NOT_INSTALLED}{name} ({tests} tests)", red=True, bold=True)
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"{report.when} of {report.nodeid}, tried again", yellow=True)
+        terminalreporter.line("\n".join(str(report.longrepr).splitlines()[-REASON_LINES:]))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,8 +5,11 @@ set -u
 
 bin=.venv/bin
 out=var/checks
+ALONE_MAX=5 # more than that isn't the machine's doing
 mkdir -p "$out"
+rm -rf "$out"/*.log "$out"/cache-*
 : >"$out/summary"
+: >"$out/what"
 failed=0
 
 verdict() { # NAME STATUS [LINE]
@@ -22,17 +25,30 @@ check() { # NAME COMMAND...
     verdict "$name" $?
 }
 
-tests() { # DATABASE PYTEST-ARGUMENTS...
-    database=$1
-    shift
-    echo "--- pytest on $database"
+run() { # DATABASE LOG PYTEST-ARGUMENTS...
+    database=$1 log=$2
+    shift 2
     # The status of pytest goes through a file: a POSIX pipe has that of tee.
     {
-        # A second try, told loudly (RERUN lines and the closing count): see docs/decisions/0004.
-        FENGHUO_TEST_DATABASE=$database "$bin/python" -m pytest --reruns 1 -rR --durations=20 "$@" ${PYTEST_ARGS-}
+        FENGHUO_TEST_DATABASE=$database "$bin/python" -m pytest -o cache_dir="$out/cache-$database" "$@" ${PYTEST_ARGS-}
         echo $? >"$out/status"
-    } 2>&1 | tee "$out/pytest-$database.log"
-    verdict "pytest on $database" "$(cat "$out/status")" "$(tail -n 1 "$out/pytest-$database.log")"
+    } 2>&1 | tee "$log"
+}
+
+tests() { # DATABASE PYTEST-ARGUMENTS...
+    database=$1 log=$out/pytest-$1.log
+    shift
+    echo "--- pytest on $database"
+    # Second tries, told loudly (RERUN lines, the closing count, the list at the end): see docs/decisions/0004.
+    run "$database" "$log" --reruns 1 -rR --durations=20 "$@"
+    line=$(tail -n 1 "$log")
+    if [ "$(cat "$out/status")" -eq 1 ] && [ "$(grep -cE '^(FAILED|ERROR) ' "$log")" -le "$ALONE_MAX" ]; then
+        echo "--- pytest on $database: what failed, once more, with nothing beside it"
+        run "$database" "$out/pytest-$database-alone.log" --last-failed --last-failed-no-failures none
+        line="$line; alone: $(tail -n 1 "$out/pytest-$database-alone.log")"
+    fi
+    verdict "pytest on $database" "$(cat "$out/status")" "$line"
+    grep -hE '^(FAILED|ERROR|RERUN) |^E   |^___+ .* ___+$|, tried again ==+$' "$out/pytest-$database"*.log | cut -c 1-200 | head -n 60 >>"$out/what"
 }
 
 parallel() {
@@ -55,6 +71,10 @@ if [ "$1" = all ]; then
     sh tests/setup/system.sh report # `make system` has said it before
 fi
 
+if [ -s "$out/what" ]; then
+    echo "--- what failed, or was tried again"
+    cat "$out/what"
+fi
 echo "---"
 cat "$out/summary"
 exit "$failed"

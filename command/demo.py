@@ -15,6 +15,7 @@ from command.base.projection import Row
 from command.base.rights import Role
 from command.base.schema import Category, Level, Party, PartyKind, Place, Urgency
 from command.domain.account import CreateAccount
+from command.domain.nodes import NODE, EditNode, NodeKind, NodeLevel
 from command.domain.notice import Recipients
 from command.domain.order import Means, Rung
 from command.domain.plan import PlannedFence, PlannedNotice, PlannedOrder, PlannedRoom, SavePlan
@@ -31,10 +32,11 @@ NUMBER_PREFIX = "+447700900"
 DAY_US = 86_400_000_000
 MONTH_US = 30 * DAY_US
 MONTHS = 12
-NODE = By(account="node")
+BY = By(account="node")
 
+PROVINCE = "990000"
 SHORT = {
-    "990000": "province",
+    PROVINCE: "province",
     "990100": "west",
     "990200": "east",
     "990121": "county1",
@@ -76,8 +78,18 @@ def announce(service: Service) -> None:
         print(f"  {name:<16} {password}", flush=True)
 
 
+async def name_node(service: Service, name: str, kind: NodeKind, level: NodeLevel, organisation: str) -> None:
+    """Give this node the name, kind, level and organisation under which others see it."""
+    store, here = service.node.store, service.node.log.node
+    row = await store.read(lambda connection: store.shelf(NODE).get(connection, here))
+    assert row is not None, "a node knows itself from its first entry on"
+    named = EditNode(id=here, version=row.version, name=name, kind=kind, level=level, organisation=organisation)
+    await service.node.log.append(named, BY)
+
+
 class _Demo:
     def __init__(self, service: Service) -> None:
+        self._service = service
         self._node = service.node
         self._organisations: dict[str, str] = {}
         self._units: dict[str, list[str]] = {}
@@ -86,6 +98,7 @@ class _Demo:
 
     async def make(self) -> dict[str, str]:
         await self._make_organisations()
+        await name_node(self._service, "示范省", NodeKind.FIXED, NodeLevel.PROVINCE, self._organisations[PROVINCE])
         await self._make_staff()
         await self._make_units()
         await self._make_roster()
@@ -93,7 +106,7 @@ class _Demo:
         return await self._make_accounts()
 
     async def _add(self, request: Any) -> str:
-        receipt = await self._node.log.append(request, NODE)
+        receipt = await self._node.log.append(request, BY)
         return receipt.id or ""
 
     async def _make_organisations(self) -> None:
@@ -166,7 +179,7 @@ class _Demo:
     async def _make_texts(self) -> None:
         for code, organisation in self._organisations.items():
             await self._add(SaveGroup(name="应急小组", organisation=organisation, persons=self._staff[code]))
-        province = self._organisations["990000"]
+        province = self._organisations[PROVINCE]
         await self._add(
             SaveTemplate(
                 name="会议通知",
@@ -176,7 +189,7 @@ class _Demo:
                 text_en="[MEETING] {title}, {time}, at {place}. Reply 1 to confirm.",
             )
         )
-        for code in ("990000", "990121"):
+        for code in (PROVINCE, "990121"):
             await self._add(self._plan(code))
 
     def _plan(self, code: str) -> SavePlan:
@@ -193,10 +206,10 @@ class _Demo:
             for unit, task in zip(self._units[county], ("赶赴现场灭火救援", "赶赴现场救治伤员"), strict=True)
         ]
         return SavePlan(
-            name="危险化学品事故应急预案" if code == "990000" else "县级火灾应急预案",
+            name="危险化学品事故应急预案" if code == PROVINCE else "县级火灾应急预案",
             organisation=self._organisations[code],
             categories=[Category.ACCIDENT],
-            levels=[Level.I, Level.II, Level.III] if code == "990000" else [Level.III, Level.IV],
+            levels=[Level.I, Level.II, Level.III] if code == PROVINCE else [Level.III, Level.IV],
             orders=orders,
             notice=PlannedNotice(
                 text_zh="【应急响应】{incident}，请立即到岗。",
@@ -217,7 +230,7 @@ class _Demo:
             for team, (_kind, _name, trade) in zip(self._units.get(code, []), UNITS, strict=False):
                 first = 2 if trade == "fire" else 4
                 wanted.append((f"{trade}-{short}", Role.FIELD_MEMBER, code, self._staff[code][first], team))
-        wanted += [(name, role, "990000", None, None) for name, role in PROVINCE_ROLES.items()]
+        wanted += [(name, role, PROVINCE, None, None) for name, role in PROVINCE_ROLES.items()]
         passwords = {name: secrets.token_urlsafe(9) for name, *_ in wanted}
         hashes = await asyncio.gather(*(self._node.auth.hash(password) for password in passwords.values()))
         for (name, role, code, who, unit), password_hash in zip(wanted, hashes, strict=True):

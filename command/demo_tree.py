@@ -29,10 +29,10 @@ from command.base.identity import write_secret
 from command.base.rights import Role
 from command.base.schema import Place
 from command.base.supervise import spawn
-from command.demo import CREDENTIALS, NUMBER_PREFIX
+from command.demo import CREDENTIALS, NUMBER_PREFIX, name_node
 from command.demo_wire import Wire
 from command.domain.account import CreateAccount
-from command.domain.nodes import NODE, EditNode, InviteNode, NodeKind, NodeLevel
+from command.domain.nodes import InviteNode, NodeKind, NodeLevel
 from command.domain.registry import ORGANISATION, Tier, UnitKind
 from command.domain.registry_edits import SaveOrganisation, SavePerson, SaveUnit
 from command.service import House, Service
@@ -135,7 +135,7 @@ class DemoTree:
                     await _organisations(service)
                 organisation = await _known(service, post.region)
                 if number == 0:
-                    await _name(service, post, organisation)
+                    await name_node(service, post.title, post.kind, post.level, organisation)
                 await _people(service, post, organisation)
                 if number + 1 < len(POSTS):
                     code = await _invite(service, POSTS[number + 1])
@@ -347,19 +347,6 @@ async def _known(service: Service, region: str) -> str:
                 if row.region == region:
                     return str(row.id)
             await asyncio.sleep(LOOK_S)
-
-
-async def _name(service: Service, post: Post, organisation: str) -> None:
-    """The root gives itself its name, level and seat; the others have theirs from their invitations."""
-    store, here = service.node.store, service.node.log.node
-    row = await store.read(lambda connection: store.shelf(NODE).get(connection, here))
-    assert row is not None, "a node knows itself from its first entry on"
-    await _add(
-        service,
-        EditNode(
-            id=here, version=row.version, name=post.title, kind=post.kind, level=post.level, organisation=organisation
-        ),
-    )
 
 
 async def _invite(service: Service, post: Post) -> str:

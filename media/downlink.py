@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from media.gcc import ESTIMATE_MAX_BPS, ESTIMATE_MIN_BPS, Estimate
+from media.gcc import ESTIMATE_MAX_BPS, ESTIMATE_MIN_BPS, Estimate, Record
 from media.rtp import extend
 from media.twcc import TICK_S, Report
 
@@ -26,10 +26,6 @@ PROBE_AGAIN_MAX_S = 24.0
 PROBES_AT_START = 3
 CALM_S = 2.0
 REMB_FRESH_S = 8.0
-
-
-Record = tuple[int, int, int, float]
-"""Packets sent together: the first number, how many, octets, when."""
 
 
 class Probe(NamedTuple):
@@ -96,35 +92,26 @@ class Downlink:
             base -= 0x10000
         arrivals = report.arrivals
         end = base + len(arrivals)
-        if None in arrivals or self._probe is not None:
-            self._partly(base, end, arrivals)
+        if report.whole and self._probe is None:
+            self._wholly(base, end, cast(Sequence[int], arrivals))
         else:
-            self._wholly(base, end, arrivals)
+            self._partly(base, end, arrivals)
         if self._probe is not None and end > self._probe.last:
             self._end_probe(now_s)
         self.estimate.settle(now_s, self.rtt_s)
 
-    def _wholly(self, base: int, end: int, arrivals: Sequence[int | None]) -> None:
+    def _wholly(self, base: int, end: int, arrivals: Sequence[int]) -> None:
         """Everything arrived, as nearly always: all bursts that lie in the report, in one go."""
-        records, pop = self._records, self._records.popleft
-        told: list[tuple[float, float, int, int]] = []
-        while records:
-            first, count, octets, sent_s = records[0]
-            last = first + count
-            if first < base or last > end:
-                if first >= end:
-                    break
-                if last > base:  # only a part of it is in the report
-                    self.estimate.bursts(told)
-                    told = []
-                    if not self._part(base, end, arrivals):
-                        break
-                    continue
-                pop()  # no report was ever about it
-                continue
-            pop()
-            told.append((sent_s, (arrivals[last - 1 - base] or 0) * TICK_S, octets, count))
-        self.estimate.bursts(told)
+        records = self._records
+        while records and records[0][0] < base:  # no report was ever about it, or about its beginning
+            if sum(records[0][:2]) <= base:
+                records.popleft()
+            elif not self._part(base, end, arrivals):
+                return
+        for _ in range(self.estimate.bursts(records, base, arrivals)):
+            records.popleft()
+        if records and records[0][0] < end:
+            self._part(base, end, arrivals)
 
     def _partly(self, base: int, end: int, arrivals: Sequence[int | None]) -> None:
         """Burst by burst: something was lost, or a probe is out."""

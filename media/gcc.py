@@ -9,6 +9,12 @@ the Kalman filter. Ours: loss that doesn't fall when the rate falls is the way's
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Sequence
+
+from media.twcc import TICK_S
+
+Record = tuple[int, int, int, float]
+"""Packets sent together: the first number, how many, octets, when."""
 
 ESTIMATE_MIN_BPS = 80_000
 ESTIMATE_MAX_BPS = 50_000_000
@@ -16,6 +22,7 @@ ESTIMATE_START_BPS = 1_000_000
 
 GROUP_S = 0.015  # bursts closer together than this are judged as one
 WINDOW_GROUPS = 20
+GROUPS_MAX = 60
 SMOOTHING = 0.9
 GAIN = 4.0
 THRESHOLD_START_MS = 12.5
@@ -41,7 +48,7 @@ class Trendline:
     def __init__(self) -> None:
         self.state = "normal"  # or "over", "under"
         self._points: deque[tuple[float, float]] = deque()
-        self._sums = [0.0, 0.0, 0.0, 0.0]  # of x, y, x * x, x * y
+        self._sums = (0.0, 0.0, 0.0, 0.0)  # of x, y, x * x, x * y
         self._sum = self._smoothed = 0.0
         self._first_ms: float | None = None
         self._threshold_ms = THRESHOLD_START_MS
@@ -53,41 +60,40 @@ class Trendline:
 
     def add(self, arrival_delta_ms: float, send_delta_ms: float, arrival_ms: float) -> None:
         """One group after another: how much later it arrived and was sent than the one before."""
-        if abs(arrival_delta_ms - send_delta_ms) > JUMP_MS:  # a stall or a clock that was set: begin anew
+        later_ms = arrival_delta_ms - send_delta_ms
+        if later_ms > JUMP_MS or later_ms < -JUMP_MS:  # a stall or a clock that was set: begin anew
             self._points.clear()
-            self._sums = [0.0, 0.0, 0.0, 0.0]
+            self._sums = (0.0, 0.0, 0.0, 0.0)
             self._sum = self._smoothed = 0.0
             self._first_ms = None
             return
-        self._groups = min(self._groups + 1, 60)
-        self._sum += arrival_delta_ms - send_delta_ms
-        self._smoothed = SMOOTHING * self._smoothed + (1 - SMOOTHING) * self._sum
+        if self._groups < GROUPS_MAX:
+            self._groups += 1
+        self._sum += later_ms
+        smoothed = self._smoothed = SMOOTHING * self._smoothed + (1 - SMOOTHING) * self._sum
         if self._first_ms is None:
             self._first_ms = arrival_ms
-        slope = self._slope(arrival_ms - self._first_ms, self._smoothed)
+        slope = self._slope(arrival_ms - self._first_ms, smoothed)
         self._detect(slope * self._groups * GAIN, slope, send_delta_ms, arrival_ms)
 
     def _slope(self, x: float, y: float) -> float:
         """The least-squares slope over the last `WINDOW_GROUPS` points with this one; 0 before there are so many."""
-        points, sums = self._points, self._sums
+        points = self._points
         points.append((x, y))
-        sums[0] += x
-        sums[1] += y
-        sums[2] += x * x
-        sums[3] += x * y
-        count = len(points)
-        if count <= WINDOW_GROUPS:
+        in_x, in_y, in_xx, in_xy = self._sums
+        in_x, in_y, in_xx, in_xy = in_x + x, in_y + y, in_xx + x * x, in_xy + x * y
+        if len(points) <= WINDOW_GROUPS:
+            self._sums = in_x, in_y, in_xx, in_xy
             return 0.0
         x, y = points.popleft()
-        sums[0] -= x
-        sums[1] -= y
-        sums[2] -= x * x
-        sums[3] -= x * y
-        below = WINDOW_GROUPS * sums[2] - sums[0] * sums[0]
-        return (WINDOW_GROUPS * sums[3] - sums[0] * sums[1]) / below if below > 1.0 else 0.0
+        in_x, in_y, in_xx, in_xy = self._sums = in_x - x, in_y - y, in_xx - x * x, in_xy - x * y
+        below = WINDOW_GROUPS * in_xx - in_x * in_x
+        return (WINDOW_GROUPS * in_xy - in_x * in_y) / below if below > 1.0 else 0.0
 
     def _detect(self, trend: float, slope: float, send_delta_ms: float, now_ms: float) -> None:
-        if trend > self._threshold_ms:
+        """Overuse, by a threshold that follows the trend slowly."""
+        threshold_ms = self._threshold_ms
+        if trend > threshold_ms:
             self._over_ms += send_delta_ms if self._over_count else send_delta_ms / 2
             self._over_count += 1
             if self._over_ms > OVERUSE_MS and self._over_count > 1 and slope >= self._before:
@@ -95,18 +101,17 @@ class Trendline:
                 self.state = "over"
         else:
             self._over_ms, self._over_count = 0.0, 0
-            self.state = "under" if trend < -self._threshold_ms else "normal"
+            self.state = "under" if trend < -threshold_ms else "normal"
         self._before = slope
-        self._adapt(trend, now_ms)
-
-    def _adapt(self, trend: float, now_ms: float) -> None:
-        since = 0.0 if self._updated_ms is None else min(100.0, now_ms - self._updated_ms)
-        self._updated_ms = now_ms
-        beyond = abs(trend) - self._threshold_ms
-        if beyond > 15.0:
+        updated_ms, self._updated_ms = self._updated_ms, now_ms
+        beyond = (trend if trend >= 0 else -trend) - threshold_ms
+        if beyond > 15.0 or updated_ms is None:
             return
-        self._threshold_ms += (UP if beyond > 0 else DOWN) * beyond * since
-        self._threshold_ms = max(THRESHOLD_MIN_MS, min(THRESHOLD_MAX_MS, self._threshold_ms))
+        since = now_ms - updated_ms
+        threshold_ms += (UP if beyond > 0 else DOWN) * beyond * (since if since < 100.0 else 100.0)
+        if threshold_ms < THRESHOLD_MIN_MS:
+            threshold_ms = THRESHOLD_MIN_MS
+        self._threshold_ms = threshold_ms if threshold_ms < THRESHOLD_MAX_MS else THRESHOLD_MAX_MS
 
 
 class Estimate:
@@ -152,31 +157,40 @@ class Estimate:
         self._end_group(group)
         self._group = [sent_s, sent_s, arrived_s]
 
-    def bursts(self, told: list[tuple[float, float, int, int]]) -> None:
-        """As `burst()` for each (sent, arrived, octets, packets) of `told`, all of which arrived whole."""
+    def bursts(self, records: Iterable[Record], base: int, arrivals: Sequence[int]) -> int:
+        """As `burst()` for each of `records` in order, as long as they lie in `arrivals` (ticks of 250 us, of the packets from
+        number `base` on) as a whole; how many did. None of them is from before `base`."""
         group, acked = self._group, self._acked
-        packets = octets_in_all = run = 0
-        arrived_s = 0.0
-        for sent_s, next_arrived_s, octets, count in told:
+        beyond = base + len(arrivals)
+        at_last = base + 1
+        done = packets = octets_in_all = run = 0
+        told_s = 0.0
+        for first, count, octets, sent_s in records:
+            after = first + count
+            if after > beyond:
+                break
+            done += 1
             packets += count
             octets_in_all += octets
+            arrived_s = arrivals[after - at_last] * TICK_S
             if group is not None and (sent_s - group[0] < GROUP_S or sent_s < group[1]):
                 run += octets
-                arrived_s = next_arrived_s
                 if sent_s > group[1]:
                     group[1] = sent_s
                 if arrived_s > group[2]:
                     group[2] = arrived_s
+                told_s = arrived_s
                 continue
             if run:
-                acked.append((arrived_s, run))
-            run, arrived_s = octets, next_arrived_s
+                acked.append((told_s, run))
+            run, told_s = octets, arrived_s
             self._end_group(group)
             group = self._group = [sent_s, sent_s, arrived_s]
         if run:
-            acked.append((arrived_s, run))
+            acked.append((told_s, run))
         self._loss_packets[0] += packets
         self._acked_bytes += octets_in_all
+        return done
 
     def _end_group(self, group: list[float] | None) -> None:
         """What followed was sent later: hold this group against the one before."""

@@ -8,6 +8,7 @@ Sources: RFC 3711, RFC 7714 (GCM).
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from struct import Struct
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,9 @@ _patch_all = Struct("!BHII14sHB").pack_into
 _buffer = ffi.new("char[]", BURST_BUFFER_BYTES + TRAILER_BYTES_MAX)
 _view = memoryview(ffi.buffer(_buffer))
 _length = ffi.new("int *")
+_lengths = ffi.new("int[]", BURST_PACKETS_MAX)  # of the packets of a burst; libsrtp writes what each has become
+_LENGTHS = [_lengths + at for at in range(BURST_PACKETS_MAX)]
+_lengths_view = memoryview(ffi.buffer(_lengths)).cast("B").cast("i")
 _protect = lib.srtp_protect
 _unprotect = lib.srtp_unprotect
 _unprotect_rtcp = lib.srtp_unprotect_rtcp
@@ -130,17 +134,8 @@ class Protector:
 
         None if libsrtp refused one of its packets.
         """
-        handle, length = self._handle, _length
-        _view[: burst.size] = burst.template
-        plain = burst.plain_bytes
-        for pointer in burst.middle:
-            length[0] = plain
-            if _protect(handle, pointer, length):
-                return None
-        length[0] = burst.last_plain_bytes
-        if _protect(handle, burst.last, length):
-            return None
-        return burst.out
+        burst.out[:] = burst.template
+        return self._sealed(burst)
 
     def patched(
         self, burst: Burst, payload_type: int, ssrc: int, stretch: Stretch, transport: int
@@ -151,32 +146,28 @@ class Protector:
         Most subscribers of a layer came to it at the same key frame, so all but the transport-wide numbers is equal: from
         the third of them on, what the second got is copied.
         """
-        view, size = _view, burst.size
         what = (*stretch[2:], payload_type, ssrc)
         ready = burst.ready.get(what)
         if ready is not None:
-            view[:size] = ready
+            burst.out[:] = ready
         else:
-            view[:size] = burst.template
+            burst.out[:] = burst.template
             _renumber(burst, payload_type, ssrc, stretch)
-            if what in burst.ready:
-                burst.ready[what] = bytes(view[:size])
-            else:
-                burst.ready[what] = None
+            burst.ready[what] = bytes(burst.out) if what in burst.ready else None
         if transport >= 0:
             transport &= 0xFFFF
             end = transport + burst.count
             burst.high[:] = _HIGH[transport:end]
             burst.low[:] = _LOW[transport:end]
-        handle, length = self._handle, _length
-        plain = burst.plain_bytes
-        for pointer in burst.middle:
-            length[0] = plain
+        return self._sealed(burst)
+
+    def _sealed(self, burst: Burst) -> memoryview | None:
+        """Protect what lies in the buffer."""
+        handle = self._handle
+        burst.lengths[:] = burst.plain_lengths
+        for pointer, length in burst.places:
             if _protect(handle, pointer, length):
                 return None
-        length[0] = burst.last_plain_bytes
-        if _protect(handle, burst.last, length):
-            return None
         return burst.out
 
     def forget(self, ssrc: int) -> None:
@@ -219,24 +210,22 @@ class Burst:
     """
 
     __slots__ = (
-        *("all_wide", "count", "high", "items", "last", "last_plain_bytes", "low", "middle", "out", "plain_bytes"),
+        *("all_wide", "count", "high", "items", "lengths", "low", "out", "places", "plain_lengths"),
         *("ready", "rows", "segment_bytes", "size", "template"),
     )
 
     def __init__(self, packets: list[bytes], tag_bytes: int, items: list[Item]) -> None:
         gap = bytes(tag_bytes)
-        self.plain_bytes = len(packets[0])
-        self.last_plain_bytes = len(packets[-1])
-        step = self.segment_bytes = self.plain_bytes + tag_bytes
+        step = self.segment_bytes = len(packets[0]) + tag_bytes
         self.template = gap.join(packets) + gap
         self.size = len(self.template)
         self.count = len(packets)
         self.items = items
         self.all_wide = True
         self.rows = [self._row(at * step + 1, item) for at, item in enumerate(items)]
-        pointers: list[Any] = [_buffer + at * step for at in range(self.count)]
-        self.last = pointers.pop()
-        self.middle = pointers
+        self.places: list[tuple[Any, Any]] = [(_buffer + at * step, _LENGTHS[at]) for at in range(self.count)]
+        self.lengths = _lengths_view[: self.count]
+        self.plain_lengths = memoryview(array("i", map(len, packets)))
         self.out = _view[: self.size]
         end = TRANSPORT_AT + (self.count - 1) * step + 1
         self.high, self.low = _view[TRANSPORT_AT:end:step], _view[TRANSPORT_AT + 1 : end + 1 : step]

@@ -27,10 +27,14 @@ CHUNK_STATUSES_MAX = 0x1FFF
 
 
 class Report(NamedTuple):
-    """Statuses of the numbers from 16-bit `base` on: ticks of 250 us since the sender's zero, None for what didn't arrive."""
+    """Statuses of the numbers from 16-bit `base` on: ticks of 250 us since the sender's zero, None for what didn't arrive.
+
+    `whole` says that there is no None.
+    """
 
     base: int
     arrivals: Sequence[int | None]
+    whole: bool = False
 
 
 def bodies(compound: bytes) -> tuple[list[bytes], bool]:
@@ -55,8 +59,13 @@ def read(data: bytes) -> Report | None:
     *_, base, count, last = HEAD.unpack_from(data)
     if not 0 < count <= STATUSES_MAX:
         return None
-    symbols: list[int] = []
+    reference = last >> 8
+    if reference & 0x800000:
+        reference -= 0x1000000
     at = HEAD.size
+    if len(data) > at + 1 and data[at] >> 5 == 1 and ((data[at] & 0x1F) << 8 | data[at + 1]) >= count:
+        return _soon(data, at + 2, base, count, reference * 256)  # a single run of "arrived, after a small delta"
+    symbols: list[int] = []
     while len(symbols) < count:
         if at + 2 > len(data):
             return None
@@ -68,17 +77,20 @@ def read(data: bytes) -> Report | None:
             symbols += [chunk >> 13 & 3] * min(chunk & CHUNK_STATUSES_MAX, count - len(symbols))
             if not chunk & CHUNK_STATUSES_MAX:
                 return None
-    reference = last >> 8
-    if reference & 0x800000:
-        reference -= 0x1000000
     return _deltas(data, at, base, symbols[:count], reference * 256)
+
+
+def _soon(data: bytes, at: int, base: int, count: int, clock: int) -> Report | None:
+    """Nothing lost and nothing slow, as nearly always: every delta is one octet."""
+    arrivals = list(accumulate(data[at : at + count], initial=clock))
+    del arrivals[0]
+    return Report(base, arrivals, whole=True) if len(arrivals) == count else None
 
 
 def _deltas(data: bytes, at: int, base: int, symbols: list[int], clock: int) -> Report | None:
     end = len(data)
-    if symbols.count(1) == len(symbols):  # nothing lost and nothing slow, as nearly always
-        deltas = data[at : at + len(symbols)]
-        return Report(base, list(accumulate(deltas, initial=clock))[1:]) if len(deltas) == len(symbols) else None
+    if symbols.count(1) == len(symbols):
+        return _soon(data, at, base, len(symbols), clock)
     arrivals: list[int | None] = []
     for symbol in symbols:
         if symbol == 1:
@@ -96,7 +108,7 @@ def _deltas(data: bytes, at: int, base: int, symbols: list[int], clock: int) -> 
             arrivals.append(None)
             continue
         arrivals.append(clock)
-    return Report(base, arrivals)
+    return Report(base, arrivals, whole=0 not in symbols and 3 not in symbols)
 
 
 @lru_cache(maxsize=4096)

@@ -108,6 +108,13 @@ class SubReportKind(StrEnum):
     FINAL = "final"
 
 
+class Channel(StrEnum):
+    """How a report goes upward: spoken on the telephone, or in writing."""
+
+    PHONE = "phone"
+    WRITING = "writing"
+
+
 class Incident(Row, frozen=True, kw_only=True):
     """`organisation` owns it; `parties` are the ids of everyone bound to it. `owner` is the node that decides, `claim` the hash
     of the entry by which it came to that, `contested` says that another claim lost to it."""
@@ -154,6 +161,7 @@ class Alarm(Row, frozen=True, kw_only=True):
     kind: str
     incident: Id
     order: Id | None = None
+    report: Id | None = None
     organisation: Id
     raised_at: Instant
     acknowledged_at: Instant | None = None
@@ -215,10 +223,14 @@ class SetLevel(Struct, frozen=True, kw_only=True):
 
 
 class SubReport(Struct, frozen=True, kw_only=True):
+    """A report upward, made by `channel` to the organisation `to`, or to all that are owed one."""
+
     id: Id
     kind: SubReportKind
     text: SomeText
     casualties: Casualties | None = None
+    channel: Channel = Channel.WRITING
+    to: Id | None = None
 
 
 class AddNote(Struct, frozen=True, kw_only=True):
@@ -316,7 +328,9 @@ def decide_level(rows: Rows, request: SetLevel, context: Context) -> Decision:
 def decide_sub_report(rows: Rows, request: SubReport, context: Context) -> Decision:
     incident = need(rows, INCIDENT, request.id)
     context.allow("incident.edit", scope(incident))
-    body: dict[str, Any] = {"kind": request.kind, "number": incident.sub_reports + 1}
+    body: dict[str, Any] = {"kind": request.kind, "number": incident.sub_reports + 1, "channel": request.channel}
+    if request.to is not None:
+        body["to"] = need(rows, ORGANISATION, request.to).id
     if request.casualties is not None:
         body["casualties"] = msgspec.to_builtins(request.casualties)
     return _one(incident, "incident.sub_report", body, {"text": request.text})

@@ -21,6 +21,7 @@ from command.domain.incident import ALARM, INCIDENT, Incident
 from command.domain.nodes import NODE, above, line
 from command.domain.notice import NOTICE
 from command.domain.order import ORDER
+from command.domain.owing import REPORT_DUE
 from command.domain.plan import ACTIVATION
 from command.tree.claim import AGREED, CLAIM_KINDS, DECISION_KINDS, REPORTED, SEIZED, TRANSFERRED, Verdict
 
@@ -134,9 +135,10 @@ ABOUT_INCIDENT: tuple[Table[Any], ...] = (
     TERM,
     LATE,
     ASK,
+    REPORT_DUE,
 )
 """The rows that are a function of an incident's entries. Rooms are not: who is in one is told by the node that holds it."""
-OWNERS_TIMERS = ("order.", "ownership.")
+OWNERS_TIMERS = ("order.", "ownership.", "report.")
 """Kinds of timers that run only where the incident is owned; any other runs where it was set."""
 
 

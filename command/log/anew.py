@@ -83,7 +83,8 @@ class FoldingAnew:
 
     def _doubtful(self, found: list[Written], before: set[str], subject: str, own: set[str], at: int) -> set[str]:
         """Timers that this node set in a generation it has lost, and that fell due since: a person must say."""
-        lost = {str(one.entry.body.get("order")) for one in found if key_of(one.entry) in own}
+        mine = [one.entry.body for one in found if key_of(one.entry) in own]
+        lost = {str(body.get(name)) for body in mine for name in ("order", "due")}
         timers = self._rows.where(TIMER, subject=subject)
         return {one.id for one in timers if one.about in lost and one.id not in before and one.due_at <= at}
 

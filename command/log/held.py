@@ -25,6 +25,7 @@ OWNED = {
     "group": "group",
     "template": "template",
     "plan": "plan",
+    "report_rule": "report_rule",
 }
 """Kinds of registry entries that save a row, and the field of the body that names it."""
 

@@ -17,7 +17,7 @@ from command.log.workspace import Workspace
 TREE = "tree"
 SAID_IN: dict[str, tuple[str, ...]] = {
     "incident": (
-        *("incident.", "order.", "alarm.", "notice.", "room.", "meeting.", "fence.", "ownership.", "timer."),
+        *("incident.", "order.", "alarm.", "notice.", "room.", "meeting.", "fence.", "ownership.", "timer.", "report."),
         *("plan.requested", "plan.approved", "plan.refused"),
     ),
     "registry": (

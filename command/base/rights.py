@@ -113,6 +113,7 @@ GRANTS: tuple[tuple[str, tuple[Role, ...], Relation], ...] = (
     ("group.edit", (_SYS,), _ANY),
     ("roster.edit", (_D, _L), _LINE),
     ("plan.edit", (_D, _L), _LINE),
+    ("report_rule.edit", (_D, _L), _LINE),
     ("template.edit", (_D, _N), _LINE),
     # Incidents
     ("incident.read", (_D, _L, _R, _N, _C, _V, _S), _LINE),

@@ -31,6 +31,7 @@ from command.domain.account import (
     Unlock,
     Username,
 )
+from command.domain.deadline import REPORT_RULE
 from command.domain.plan import PLAN
 from command.domain.registry import (
     ACCOUNT,
@@ -366,7 +367,7 @@ ROUTES: tuple[Route, ...] = (
     _asked("POST", "/accounts/{id}/tokens", "Make an API token", NewToken, Issued, create_token),
 )
 
-_ADMINISTERED: tuple[Table[Any], ...] = (ORGANISATION, UNIT, PERSON, GROUP, SHIFT, TEMPLATE, ACCOUNT, PLAN)
+_ADMINISTERED: tuple[Table[Any], ...] = (ORGANISATION, UNIT, PERSON, GROUP, SHIFT, TEMPLATE, ACCOUNT, PLAN, REPORT_RULE)
 
 
 def _admin_rows(store: Store, connection: Connection, key: str) -> dict[str, list[Row]]:

@@ -14,6 +14,7 @@ from command.base.rights import Scope
 from command.base.schema import Category, Id, Instant, Level, ShortText, Value
 from command.base.timer import TIMER, ReleaseTimer, Timer
 from command.domain import fence, incident, meeting, notice, order, plan
+from command.domain.deadline import REPORT_RULE
 from command.domain.fence import FENCE, DrawFence, EditFence, Fence, RemoveFence
 from command.domain.incident import (
     ALARM,
@@ -32,6 +33,7 @@ from command.domain.location import LOCATION
 from command.domain.meeting import ROOM, CloseRoom, OpenRoom, Room
 from command.domain.notice import NOTICE
 from command.domain.order import ORDER, AmendOrder, CancelOrder, IssueOrder, Order, ProgressOrder
+from command.domain.owing import REPORT_DUE, ReportDue
 from command.domain.plan import ACTIVATION, PLAN, Activation, DecideActivation, Plan, RequestActivation, SavePlan
 from command.domain.presence import TICK
 from command.domain.registry import ACCOUNT, GROUP, ORGANISATION, PERSON, SHIFT, TEMPLATE, UNIT
@@ -90,6 +92,7 @@ class IncidentFile(Value, frozen=True, kw_only=True):
     rooms: list[Room]
     fences: list[Fence]
     alarms: list[Alarm]
+    report_dues: list[ReportDue]
     timeline: list[TimelineItem]
 
 
@@ -151,6 +154,7 @@ async def _incident(call: Call) -> IncidentFile:
             rooms=bound(ROOM),
             fences=bound(FENCE),
             alarms=bound(ALARM),
+            report_dues=bound(REPORT_DUE),
             timeline=timeline,
         )
 
@@ -278,6 +282,8 @@ def _open_rows(store: Store, connection: Connection, key: str) -> dict[str, list
         "transfer": [*rows(TRANSFER, state="offered"), *rows(TRANSFER, state="requested")],
         "ask": rows(ASK, open=True),
         "plan": rows(PLAN, retired=False),
+        "report_rule": rows(REPORT_RULE, retired=False),
+        "report_due": rows(REPORT_DUE, open=True),
         "organisation": rows(ORGANISATION),
         "unit": rows(UNIT, retired=False),
         "location": rows(LOCATION),
@@ -292,7 +298,7 @@ def _open_rows(store: Store, connection: Connection, key: str) -> dict[str, list
 def _incident_rows(store: Store, connection: Connection, key: str) -> dict[str, list[Row]]:
     tables = {
         table.name: store.shelf(table).select(connection, equal={"incident": key})
-        for table in (ORDER, ACTIVATION, ROOM, FENCE, ALARM, NOTICE, TRANSFER, TERM, LATE, ASK)
+        for table in (ORDER, ACTIVATION, ROOM, FENCE, ALARM, NOTICE, TRANSFER, TERM, LATE, ASK, REPORT_DUE)
     }
     one = store.shelf(INCIDENT).get(connection, key)
     return {

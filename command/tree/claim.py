@@ -40,6 +40,9 @@ DECISION_KINDS = frozenset(
         "plan.approved",
         "plan.refused",
         "alarm.acknowledged",
+        "report.due",
+        "report.soon",
+        "report.overdue",
     }
 )
 """Entries that only the owner may write with effect; everything else in an incident is a contribution."""

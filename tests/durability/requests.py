@@ -23,6 +23,7 @@ from command.base.schema import Category, Level, Urgency
 from command.domain import (
     account,
     chairing,
+    deadline,
     erasure,
     fence,
     floor,
@@ -341,7 +342,9 @@ def _step(m: Maker) -> Values:
 
 def _sub_report(m: Maker) -> Values:
     values = {"id": m.id("incident"), "kind": m.of(incident.SubReportKind), "text": m.text()}
-    return values | m.picked(casualties=m.casualties)
+    return values | m.picked(
+        casualties=m.casualties, channel=lambda: m.of(incident.Channel), to=lambda: m.id("organisation")
+    )
 
 
 def _note(m: Maker) -> Values:
@@ -384,6 +387,23 @@ def _plan(m: Maker) -> Values:
         room=lambda: {"title": m.name()},
         fence=lambda: {"name": m.name(), "radius_m": 500},
     )
+
+
+def _report_rule(m: Maker) -> Values:
+    order = [registry.Tier.PROVINCE, registry.Tier.CITY, registry.Tier.COUNTY]
+    sender = m.chance.randrange(3)
+    above = m.chance.choice(list(deadline.Superior)[: sender + 1])
+    values = {"name": m.name(), "organisation": m.id("organisation"), "report": m.of(incident.SubReportKind)}
+    values |= {"sender_tier": order[sender], "recipient_tier": above, "skip_level": m.often(0.8)}
+    limits: list[Values] = [
+        {"limit_s": m.chance.choice([20, 60, 600]), "repeat_s": m.chance.choice([None, 600])},
+        {"daily_at_min": m.chance.randrange(1440), "repeat_s": 86_400},
+        {"working_days": 2, "clock": deadline.Clock.STABLE},
+        {"limit_s": 300, "clock": deadline.Clock.OCCURRENCE, "remind_before_s": 290},
+    ]
+    values |= m.chance.choice(limits) | {"channel": m.of(incident.Channel)} | m.edited("report_rule", 0.8)
+    values |= {"retired": not m.often(0.8)}
+    return values | m.picked(levels=lambda: [m.of(Level)], categories=lambda: [m.of(Category)])
 
 
 def _activate(m: Maker) -> Values:
@@ -738,6 +758,7 @@ MAKE: dict[type, Callable[[Maker], Values]] = {
     order.CancelOrder: lambda m: m.named("order", open=True) | {"reason": m.text() if m.often() else ""},
     order.ProgressOrder: _progress,
     plan.SavePlan: _plan,
+    deadline.SaveReportRule: _report_rule,
     plan.RequestActivation: _activate,
     plan.DecideActivation: _decide,
     meeting.OpenRoom: _room,
@@ -815,6 +836,7 @@ SELDOM: dict[type, float] = {
     generation.OpenGeneration: 0.2,
     incident.ReportIncident: 0.5,
     registry_edits.SaveOrganisation: 0.3,
+    deadline.SaveReportRule: 0.5,
     account.CreateAccount: 0.3,
     meeting.CloseRoom: 0.3,
     schedule.CancelMeeting: 0.3,

@@ -377,6 +377,17 @@ PROBES: dict[tuple[str, str], list[Probe]] = {
     ("POST", "/activations/{id}/decision"): [
         command(OF_INCIDENT, _at("/activations/{id}/decision", "activation", version=STALE, approve=True))
     ],
+    # reports upward
+    ("GET", "/report-rules"): [list_(OF_NODE, _shown("/report-rules", "report_rule"))],
+    ("POST", "/report-rules"): [
+        # Names no limit: refused after the right.
+        command(OF_ORGANISATION, _added(
+            "/report-rules", name="x", report="first", sender_tier="county", recipient_tier="city"))
+    ],
+    ("GET", "/report-dues"): [
+        # What is owed stands where its organisation stands, whoever is bound to the incident.
+        list_(OF_INCIDENT, _shown("/report-dues", "report_due"), at={ASSIGNED: ANY})
+    ],
     # notices
     ("POST", "/notices/preview"): [
         command(OF_ORGANISATION, _notice("/notices/preview")),

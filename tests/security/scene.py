@@ -18,14 +18,16 @@ from command.base.projection import Table
 from command.base.rights import Relation, Role
 from command.base.schema import Category, Level, Party, PartyKind, Place
 from command.domain.account import CreateAccount
+from command.domain.deadline import SaveReportRule, Superior
 from command.domain.fence import DrawFence
 from command.domain.generation import OpenGeneration
-from command.domain.incident import INCIDENT, ReportIncident
+from command.domain.incident import INCIDENT, ReportIncident, SubReportKind
 from command.domain.meeting import CloseRoom, Fact, Member, MemberFact, OpenRoom
 from command.domain.minutes import SaveMinutes
 from command.domain.nodes import AdmitNode, InviteNode, NodeKind, NodeLevel
 from command.domain.notice import NoticeKind, Recipients
 from command.domain.order import IssueOrder, Progress, ProgressOrder
+from command.domain.owing import REPORT_DUE
 from command.domain.plan import RequestActivation, SavePlan
 from command.domain.registry import ACCOUNT, Tier, UnitKind
 from command.domain.registry_edits import SaveGroup, SaveOrganisation, SavePerson, SaveTemplate, SaveUnit
@@ -155,6 +157,15 @@ async def _registry(s: Scene) -> None:
         )
         s.put("shift", relation, await s.decide(AddShifts(organisation=where, shifts=[shift])))
         s.put("plan", relation, await s.decide(SavePlan(name="预案", organisation=where)))
+        rule = SaveReportRule(
+            name="时限",
+            organisation=where,
+            report=SubReportKind.FIRST,
+            sender_tier=Tier.COUNTY if relation is LINE else Tier.CITY,
+            recipient_tier=Superior.CITY if relation is LINE else Superior.PROVINCE,
+            limit_s=30 * 24 * 3600,
+        )
+        s.put("report_rule", relation, await s.decide(rule))
 
 
 async def _accounts(s: Scene) -> None:
@@ -207,6 +218,12 @@ async def _incidents(s: Scene) -> None:
         activation = RequestActivation(incident=incident, plan=plan, version=1)
         s.put("activation", relation, await s.decide(activation))
         s.put("fence", relation, await s.decide(DrawFence(incident=incident, name="围栏", geometry=AREA)))
+        await s.until(lambda: _has_due(s, incident))  # noqa: B023 - awaited in the same turn
+        s.put("report_due", relation, (await s.rows(REPORT_DUE, incident=incident))[0].id)
+
+
+async def _has_due(s: Scene, incident: str) -> bool:
+    return bool(await s.rows(REPORT_DUE, incident=incident))
 
 
 async def _offers(s: Scene) -> None:

@@ -17,8 +17,9 @@ import server
 from command.base.entry import By
 from command.base.rights import RIGHTS, Relation, Role
 from command.domain.account import CloseSession, EditAccount
+from command.domain.deadline import REPORT_RULE, SaveReportRule
 from command.domain.fence import EditFence
-from command.domain.incident import AcknowledgeAlarm, AddNote
+from command.domain.incident import AcknowledgeAlarm, AddNote, SubReport, SubReportKind
 from command.domain.meeting import CloseRoom
 from command.domain.minutes import SaveMinutes
 from command.domain.nodes import NODE as NODE_TABLE
@@ -51,10 +52,12 @@ STANDS: dict[str, dict[Relation, Relation]] = {
     "template": {LINE: ANY, ANY: ANY},
     "account": {ANY: ANY},
     "plan": {LINE: LINE, ANY: ANY},
+    "report_rule": {LINE: LINE, ANY: ANY},
     "incident": {ASSIGNED: ASSIGNED, LINE: LINE, ANY: ANY},
     "order": {ASSIGNED: ASSIGNED, LINE: LINE, ANY: ANY},
-    # An alarm, an activation and a fence stand where their organisation stands, whoever is bound to the incident.
+    # An alarm, a report owed, an activation and a fence stand where their organisation stands, whoever the incident binds.
     "alarm": {ASSIGNED: ANY, LINE: LINE, ANY: ANY},
+    "report_due": {ASSIGNED: ANY, LINE: LINE, ANY: ANY},
     "activation": {ASSIGNED: ANY, LINE: LINE, ANY: ANY},
     "fence": {ASSIGNED: ANY, LINE: LINE, ANY: ANY},
     "room": OF_ROOM,
@@ -205,6 +208,7 @@ async def touch(s: Scene) -> dict[str, dict[Relation, Any]]:
         things = {name: rows[relation] for name, rows in s.things.items() if relation in rows}
         await s.decide(AddNote(id=things["incident"], text="x"))
         await s.decide(AcknowledgeAlarm(id=things["alarm"]))
+        await s.decide(SubReport(id=things["incident"], kind=SubReportKind.FIRST, text="初报"))
         await s.decide(ProgressOrder(id=things["order"], step=Progress.READ))
         await s.decide(DecideActivation(id=things["activation"], version=1, approve=False))
         await s.decide(EditFence(id=things["fence"], version=1, name="改"))
@@ -244,6 +248,7 @@ async def _touch_registry(s: Scene, keys: dict[str, dict[Relation, Any]]) -> Non
             (TEMPLATE, SaveTemplate),
             (PERSON, SavePerson),
             (PLAN, SavePlan),
+            (REPORT_RULE, SaveReportRule),
         ):
             await resave(s, table, request, s.things[table.name][relation])
         starts_at = s.node.clock.now() + 20 * HOUR_US

@@ -275,7 +275,7 @@ def fan_out(plant: Plant) -> list[tuple[str, float, float]]:
     def patched() -> None:
         for output in outputs:
             assert output.peer.protector is not None and output.splice.now is not None
-            output.peer.protector.patched(burst, 96, output.out.ssrc, output.splice.now, 77)
+            output.peer.protector.patched(burst, output.numbering, 77)
 
     def sealed() -> None:
         for output in outputs:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from media.port import Endpoint
 
 DRAIN_MAX = 64
+REPORTS_AT_ONCE = 8  # so much of what was said about media (RTCP) is heard before the socket is looked at again
+REPORTS_WAITING_MAX = 1024
 DATAGRAM_BYTES_MAX = 2048
 SEND_QUEUE_MAX = 512
 SOCKET_BUFFER_BYTES = 4 << 20
@@ -65,27 +67,27 @@ class Destination:
 
     __slots__ = (
         *("address", "ancillary", "checked_at_s", "choked", "generation", "line", "whole_until_s"),
-        *("_segmented", "_segmented_from", "_segment_bytes"),
+        *("segment_bytes", "segmented"),
     )
 
     def __init__(self, line: Line, address: Address, ancillary: Ancillary | None = None) -> None:
         self.line = line
         self.address = address
-        self.ancillary: Ancillary = ancillary or []
+        self.asked_at(ancillary or [])
         self.whole_until_s = 0.0  # until then packet by packet: a segment was over the path MTU
         self.choked = False
         self.generation = 0
         self.checked_at_s = 0.0
-        self._segmented: Ancillary = []
-        self._segmented_from: Ancillary | None = None
-        self._segment_bytes = 0
 
-    def segmented(self, segment_bytes: int) -> Ancillary:
-        """The control messages of a burst; the bursts of a stream mostly have one size, so the last are kept."""
-        if segment_bytes != self._segment_bytes or self._segmented_from is not self.ancillary:
-            self._segment_bytes, self._segmented_from = segment_bytes, self.ancillary
-            self._segmented = [*self.ancillary, (SOL_UDP, UDP_SEGMENT, SEGMENT.pack(segment_bytes))]
-        return self._segmented
+    def asked_at(self, ancillary: Ancillary) -> None:
+        """The client asks another of our addresses now: answer from there."""
+        self.ancillary = ancillary
+        self.segment(0)
+
+    def segment(self, segment_bytes: int) -> None:
+        """Keep in `segmented` the control messages of a burst: those of a stream mostly have one size."""
+        self.segment_bytes = segment_bytes
+        self.segmented = [*self.ancillary, (SOL_UDP, UDP_SEGMENT, SEGMENT.pack(segment_bytes))]
 
     def resumes(self, key: bool) -> bool:
         """Whether a choked destination takes video again: from a key frame on, once what waited has left."""
@@ -110,6 +112,8 @@ class Datagrams:
     ) -> None:
         self.gso = True
         self.queue: deque[tuple[bytes, Ancillary, Address]] = deque()
+        self._reports: deque[tuple[Endpoint, bytes, Address]] = deque()
+        self._hearing = False
         self.family = family
         self._by_address = by_address
         self._other = other
@@ -149,6 +153,7 @@ class Datagrams:
             loop.remove_reader(self._socket.fileno())
             loop.remove_writer(self._socket.fileno())
             self._socket.close()
+            self._reports.clear()
 
     # -- in --
 
@@ -171,12 +176,32 @@ class Datagrams:
             if 128 <= first <= 191 and len(data) >= SHORTEST_MEDIA:
                 endpoint = by_address.get(address)
                 if endpoint is not None:
-                    endpoint.media_received(data, address, now)
+                    if 192 <= data[1] <= 223:  # RFC 5761 §4: RTCP
+                        self._reports.append((endpoint, data, address))
+                    else:
+                        endpoint.media_received(data, address, now)
                     continue
             self._other(data, ancillary, address, self, now)
         self._counters["rx_packets"] += packets
         self._counters["rx_bytes"] += octets
         self._flush(now)
+        if self._reports and not self._hearing:
+            self._hear()
+
+    def _hear(self) -> None:
+        """Hand on RTCP, a few packets at a time: forty subscribers that report at once must not hold up a picture."""
+        self._hearing = False
+        reports = self._reports
+        while len(reports) > REPORTS_WAITING_MAX:
+            reports.popleft()
+            self._dropped["reports waiting"] += 1
+        now = self._now()
+        for _ in range(min(REPORTS_AT_ONCE, len(reports))):
+            endpoint, data, address = reports.popleft()
+            endpoint.media_received(data, address, now)
+        if reports:
+            self._hearing = True
+            asyncio.get_running_loop().call_soon(self._hear)
 
     # -- out --
 
@@ -197,10 +222,12 @@ class Datagrams:
         if count == 1:
             self.send(data, destination)
             return
-        if not self.gso or destination.whole_until_s:
+        if destination.whole_until_s or not self.gso:
             self._send_each(data, segment_bytes, destination)
             return
-        ancillary = destination.segmented(segment_bytes)
+        if segment_bytes != destination.segment_bytes:
+            destination.segment(segment_bytes)
+        ancillary = destination.segmented
         if self.queue:
             self._enqueue(bytes(data), ancillary, destination.address)
             return

@@ -46,21 +46,23 @@ def send(
         laid_out = by_tag.get(protector.tag_bytes)
         if laid_out is None:
             laid_out = by_tag[protector.tag_bytes] = _lay_out(groups, items, protector.tag_bytes)
-        shared, downlink = output.shared, output.downlink
+        numbering, downlink = output.numbering, output.downlink
+        if payload_type:
+            numbering = numbering._replace(payload_type=payload_type)
+        send_burst = destination.line.send_burst
         for burst in laid_out:
-            if shared:
+            if downlink is not None:
+                data = protector.patched(burst, numbering, downlink.sent(burst.count, burst.size, now()))
+            elif output.shared:
                 data = protector.burst(burst)
             else:
-                stretch = output.splice.now
-                assert stretch is not None
-                number = -1 if downlink is None else downlink.sent(burst.count, burst.size, now())
-                data = protector.patched(burst, payload_type or output.payload_type, output.out.ssrc, stretch, number)
+                data = protector.patched(burst, numbering)
             if data is None:
                 port.dropped["rtp refused"] += burst.count
                 continue
             packets += burst.count
             octets += burst.size
-            destination.line.send_burst(data, burst.segment_bytes, burst.count, destination)
+            send_burst(data, burst.segment_bytes, burst.count, destination)
     port.counters["tx_packets"] += packets
     port.counters["tx_bytes"] += octets
 

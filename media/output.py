@@ -15,7 +15,7 @@ from media.repair import Resends, rtx
 from media.rtc import write_sender_report
 from media.rtp import HEADER, TRANSPORT_AT, VIDEO_HEADER_BYTES
 from media.sdp import Codec, Stream
-from media.splice import Place, Splice, Stretch
+from media.splice import Numbering, Place, Splice, Stretch
 from media.track import Layer, Track
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Output:
         self.target: Layer | None = None
         self.splice = Splice(codec.clock_rate)
         self.shared = False  # packets leave exactly as the layer made them
+        self.numbering = Numbering(0, 0, 0, 0, self.payload_type, out.ssrc)
         self.redundant = False  # takes RED
         self.key_requests = self.resent = self.switches = 0
         self.lost = 0.0
@@ -110,6 +111,7 @@ class Output:
         self.layer = layer
         stretch = self.splice.enter(layer, first, ahead=ahead)
         self.shared = self.splice.unchanged and not self._own and self.downlink is None
+        self.numbering = Numbering(*stretch[2:], self.payload_type, self.out.ssrc)
         self._from = (layer.packets, layer.octets)
         self.switched_at_s = now_s
         self.switches += 1

@@ -144,7 +144,7 @@ class Peer:
                 return False
             self._addresses[address] = known = destination
         elif known.ancillary != destination.ancillary:
-            known.ancillary = destination.ancillary
+            known.asked_at(destination.ancillary)
         known.generation = max(known.generation, generation.number)
         known.checked_at_s = self.checked_at_s = now_s
         self._reached = True

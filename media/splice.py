@@ -41,6 +41,17 @@ class Stretch(NamedTuple):
     tl0: int
 
 
+class Numbering(NamedTuple):
+    """What one subscriber's packets have of their own: what is added to the layer's numbers, payload type and SSRC."""
+
+    number: int
+    timestamp: int
+    picture: int
+    tl0: int
+    payload_type: int
+    ssrc: int
+
+
 class Splice:
     """The outgoing side of one subscriber's stream. `now` is the present stretch, None before the first."""
 

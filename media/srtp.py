@@ -21,7 +21,7 @@ from media.forward import BURST_PACKETS_MAX
 from media.rtp import TRANSPORT_AT, VIDEO_HEADER_BYTES
 
 if TYPE_CHECKING:
-    from media.splice import Stretch
+    from media.splice import Numbering
     from media.track import Item
 
 PLAIN_BYTES_MAX = 1500
@@ -137,23 +137,20 @@ class Protector:
         burst.out[:] = burst.template
         return self._sealed(burst)
 
-    def patched(
-        self, burst: Burst, payload_type: int, ssrc: int, stretch: Stretch, transport: int
-    ) -> memoryview | None:
-        """As `burst()`, with the numbers of one subscriber: its stretch, and from `transport` on (unless -1) its
-        transport-wide numbers (video only).
+    def patched(self, burst: Burst, numbering: Numbering, transport: int = -1) -> memoryview | None:
+        """As `burst()`, with the numbers of one subscriber, and from `transport` on (unless -1) its transport-wide numbers
+        (video only).
 
         Most subscribers of a layer came to it at the same key frame, so all but the transport-wide numbers is equal: from
         the third of them on, what the second got is copied.
         """
-        what = (*stretch[2:], payload_type, ssrc)
-        ready = burst.ready.get(what)
+        ready = burst.ready.get(numbering)
         if ready is not None:
             burst.out[:] = ready
         else:
             burst.out[:] = burst.template
-            _renumber(burst, payload_type, ssrc, stretch)
-            burst.ready[what] = bytes(burst.out) if what in burst.ready else None
+            _renumber(burst, numbering)
+            burst.ready[numbering] = bytes(burst.out) if numbering in burst.ready else None
         if transport >= 0:
             transport &= 0xFFFF
             end = transport + burst.count
@@ -178,10 +175,10 @@ class Protector:
             return
 
 
-def _renumber(burst: Burst, payload_type: int, ssrc: int, stretch: Stretch) -> None:
+def _renumber(burst: Burst, numbering: Numbering) -> None:
     """Write all of a subscriber's numbers but the transport-wide ones into the burst in the buffer."""
     view = _view
-    _, _, by_number, by_time, by_picture, by_tl0 = stretch
+    by_number, by_time, by_picture, by_tl0, payload_type, ssrc = numbering
     if not burst.all_wide or not (by_picture or by_tl0):
         for at, marker, number, timestamp, *_ in burst.rows:
             number, timestamp = (number + by_number) & 0xFFFF, (timestamp + by_time) & 0xFFFFFFFF
@@ -229,8 +226,9 @@ class Burst:
         self.out = _view[: self.size]
         end = TRANSPORT_AT + (self.count - 1) * step + 1
         self.high, self.low = _view[TRANSPORT_AT:end:step], _view[TRANSPORT_AT + 1 : end + 1 : step]
-        # by numbers, payload type and SSRC: None after the first subscriber with them, the burst after the second
-        self.ready: dict[tuple[int, ...], bytes | None] = {}
+        self.ready: dict[
+            Numbering, bytes | None
+        ] = {}  # None after the first subscriber with it, the burst after the second
 
     def _row(self, at: int, item: Item) -> tuple[int, int, int, int, bytes, int, int]:
         """What `_renumber` needs of one packet: where, marker, number, timestamp, the bytes between, VP8 ids."""

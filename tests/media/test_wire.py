@@ -14,7 +14,7 @@ from media import control, stun, vp8
 from media.forward import bursts
 from media.quiet import SOURCES_MAX, Quiet
 from media.rtp import HEADER, ExtensionIds, Malformed, audio_head, extend, newer, parse, video_head
-from media.splice import Stretch
+from media.splice import Numbering
 from media.srtp import PLAIN_BYTES_MAX, TAG_BYTES, Burst, Protector, Refused, Unprotector
 from media.track import Item
 
@@ -152,7 +152,7 @@ def test_a_patched_burst_differs_only_by_what_was_patched() -> None:
     items = [Item(700 + n, packet, n == 0, 9000, packet[1] & 0x80, found) for n, packet in enumerate(plain)]
     (group,) = bursts(plain)
     burst = Burst(group, ours.tag_bytes, items)
-    data = ours.patched(burst, 120, 1234, Stretch(0, None, -690, 1000, 10, 250), 0xFFFE)
+    data = ours.patched(burst, Numbering(-690, 1000, 10, 250, 120, 1234), 0xFFFE)
     assert data is not None
     step = burst.segment_bytes
     for at in range(5):

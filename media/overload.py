@@ -1,8 +1,11 @@
 """Whether this worker keeps up, and what it lets go while it doesn't: top layers first, then thumbnails; never audio,
 never the chair.
 
+A worker that is late though it uses little of a processor is kept waiting by others on its host: nothing it lets go would
+make it come sooner, so it lets go nothing.
+
 Pure: times are arguments. Never drops anything itself. Invariant: it moves one level at a time, up after `WORSE_S` of being
-late, down after `BETTER_S` of keeping up.
+late by its own doing, down after `BETTER_S` of keeping up.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ CALM_S = 0.010
 WORSE_S = 1.0
 BETTER_S = 6.0
 SMOOTHING = 0.2
+OWN_SHARE = 0.2
+"""Of one processor. A worker that falls behind by what it forwards uses most of one, and still a fifth where four want it."""
 
 
 class Level(IntEnum):
@@ -29,18 +34,22 @@ CAPS: dict[Level, int | None] = {Level.NONE: None, Level.TOP: 1, Level.LOWEST: 0
 
 
 class Overload:
-    """Fed with the lag of each tick of the loop."""
+    """Fed with the lag of each tick of the loop, and the processor time that the worker took since the tick before."""
 
     def __init__(self) -> None:
         self.level = Level.NONE
         self.lag_s = 0.0
+        self.share = 0.0
         self._since_s: float | None = None
         self._late = False
 
-    def tick(self, lag_s: float, now_s: float) -> bool:
-        """A tick came `lag_s` late; True if the level changed."""
+    def tick(self, lag_s: float, now_s: float, share: float) -> bool:
+        """A tick came `lag_s` late, and of the time since the one before the worker had `share` of a processor; True if the
+        level changed.
+        """
         self.lag_s += SMOOTHING * (max(0.0, lag_s) - self.lag_s)
-        late, calm = self.lag_s > LATE_S, self.lag_s < CALM_S
+        self.share += SMOOTHING * (share - self.share)
+        late, calm = self.lag_s > LATE_S and self.share > OWN_SHARE, self.lag_s < CALM_S
         if not late and not calm:
             self._since_s = None
             return False

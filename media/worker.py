@@ -220,13 +220,16 @@ class Worker:
             self._active.clear()
 
     async def _tick(self) -> None:
-        due = self._clock.monotonic() + TICK_S
+        before_s, used_s = self._clock.monotonic(), time.process_time()
+        due = before_s + TICK_S
         while True:
             await asyncio.sleep(max(0.0, due - self._clock.monotonic()))
-            now_s = self._clock.monotonic()
+            now_s, now_used_s = self._clock.monotonic(), time.process_time()
+            share = (now_used_s - used_s) / max(now_s - before_s, TICK_S)
+            before_s, used_s = now_s, now_used_s
             self._lags = [(at, lag) for at, lag in self._lags if now_s - at < LAG_WINDOW_S]
             self._lags.append((now_s, now_s - due))
-            if self._overload.tick(now_s - due, now_s):
+            if self._overload.tick(now_s - due, now_s, share):
                 log("warning", "overload", sheds=self._overload.level.name, lag_ms=round(self._overload.lag_s * 1000))
                 for conference in self._rooms.values():
                     conference.selection.shed(self._overload.cap)

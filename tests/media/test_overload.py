@@ -5,10 +5,10 @@ from media.overload import BETTER_S, WORSE_S, Level, Overload
 TICK_S = 0.025
 
 
-def feed(overload: Overload, lag_s: float, seconds: float, now_s: float) -> float:
+def feed(overload: Overload, lag_s: float, seconds: float, now_s: float, share: float = 0.9) -> float:
     for _ in range(int(seconds / TICK_S)):
         now_s += TICK_S
-        overload.tick(lag_s, now_s)
+        overload.tick(lag_s, now_s, share)
     return now_s
 
 
@@ -28,7 +28,7 @@ def test_it_sheds_step_by_step_and_no_further_than_thumbnails() -> None:
 def test_one_late_tick_changes_nothing() -> None:
     overload = Overload()
     now_s = feed(overload, 0.001, 2.0, 0.0)
-    overload.tick(0.9, now_s)
+    overload.tick(0.9, now_s, 0.9)
     feed(overload, 0.001, 3.0, now_s)
     assert overload.level is Level.NONE
 
@@ -49,4 +49,12 @@ def test_between_late_and_calm_it_stays_where_it_is() -> None:
     overload = Overload()
     now_s = feed(overload, 0.2, WORSE_S + 0.3, 0.0)
     feed(overload, 0.02, 60.0, now_s)
+    assert overload.level is Level.TOP
+
+
+def test_a_worker_that_only_waits_for_its_turn_lets_nothing_go() -> None:
+    overload = Overload()
+    now_s = feed(overload, 0.2, 60.0, 0.0, share=0.1)
+    assert (overload.level, overload.refuses) == (Level.NONE, False)
+    feed(overload, 0.2, WORSE_S + 0.3, now_s, share=0.5)
     assert overload.level is Level.TOP

@@ -9,7 +9,7 @@ from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.harness import Watch
+from tests.browser.harness import Kept, Watch
 from tests.services import ServerProcess
 
 LANGUAGE = "fenghuo.language"
@@ -18,14 +18,21 @@ SEA = {"lon": 154.72, "lat": 32.12}
 
 
 async def sign_in(
-    browser: Browser, server: ServerProcess, account: str, *, language: str = "zh", path: str = "/", **context: Any
+    browser: Browser | Kept,
+    server: ServerProcess,
+    account: str,
+    *,
+    language: str = "zh",
+    path: str = "/",
+    **context: Any,
 ) -> tuple[Page, Watch]:
     """A fresh window of its own, signed in through the form, at the picture (or at `path`'s page)."""
     made: BrowserContext = await browser.new_context(locale="zh-CN" if language == "zh" else "en-GB", **context)
-    await made.add_init_script(
+    page = await made.new_page()
+    # Of the page, not of the window: that may be handed to the next test.
+    await page.add_init_script(
         f"localStorage.getItem('{LANGUAGE}') ?? localStorage.setItem('{LANGUAGE}', '{language}')"
     )
-    page = await made.new_page()
     page.set_default_timeout(READY_MS)
     watch = Watch(page)
     await page.goto(server.base_url + path)

@@ -13,7 +13,7 @@ from uuid import uuid4
 import aiohttp
 from playwright.async_api import Browser, Page
 
-from tests.browser.harness import Watch
+from tests.browser.harness import Kept, Watch
 from tests.browser.harness_firefox import Firefox, FirefoxPage
 from tests.services import ServerProcess
 
@@ -148,7 +148,9 @@ class Screen:
         await self.sees("seen.phase === 'in'")
 
 
-async def chromium_screen(browser: Browser, *, width: int = 1366, height: int = 768, devices: bool = True) -> Screen:
+async def chromium_screen(
+    browser: Browser | Kept, *, width: int = 1366, height: int = 768, devices: bool = True
+) -> Screen:
     """A new window with cookies of its own."""
     context = await browser.new_context(
         viewport={"width": width, "height": height},

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page
 
 from tests.browser.harness import Watch
@@ -52,7 +53,7 @@ document.querySelector("button").addEventListener("click", start);
 """
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def camera() -> AsyncIterator[str]:
     async with site({"/": CAMERA, "/camera.js": CAMERA_SCRIPT}, POLICY) as url:
         yield url

@@ -7,12 +7,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
-import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Page, expect
 
-from tests.browser import harness
 from tests.browser.desk import sign_in
+from tests.browser.harness import Kept
 from tests.browser.room import READY, Api, Screen, api, chromium_screen
 from tests.services import ServerProcess
 
@@ -27,7 +26,6 @@ FREE = {
     "broadcast": None,
     "spotlight": [],
 }
-pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class Hall:
@@ -70,7 +68,7 @@ class Hall:
 
 
 @asynccontextmanager
-async def hall(server: ServerProcess, browser: Browser) -> AsyncIterator[Hall]:
+async def hall(server: ServerProcess, browser: Kept) -> AsyncIterator[Hall]:
     async with api(server, "duty-county1") as officer:
         room = await officer.room(await officer.incident())
         chair = await chromium_screen(browser)
@@ -83,15 +81,13 @@ async def hall(server: ServerProcess, browser: Browser) -> AsyncIterator[Hall]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with harness.chromium() as made:
-        yield made
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(server: ServerProcess, browser: Browser) -> AsyncIterator[Hall]:
-    async with hall(server, browser) as made:
-        yield made
+async def shared(server: ServerProcess, kept: Kept) -> AsyncIterator[Hall]:
+    before = kept.out
+    try:
+        async with hall(server, kept) as made:
+            yield made
+    finally:  # also when somebody didn't get in: the next try must not have those windows beside it
+        await kept.hand_back(before)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -183,12 +179,12 @@ async def test_a_shared_screen_is_seen_large_beside_its_persons_camera_and_the_c
 
 
 async def test_who_comes_while_there_is_a_waiting_room_waits_until_the_chair_admits_them(
-    meeting: Hall, browser: Browser
+    meeting: Hall, chromium: Kept
 ) -> None:
     chair = meeting.chair_page
     await meeting.leaf(chair, "control")
     await chair.locator("#waiting-room").check()
-    late = await chromium_screen(browser)
+    late = await chromium_screen(chromium)
     await late.sign_in(meeting.server, "leader-county1", f"#/room/{meeting.room}")
     await late.until(READY)
     await late.click("fh-room-prejoin #join")
@@ -204,9 +200,9 @@ async def test_who_comes_while_there_is_a_waiting_room_waits_until_the_chair_adm
 
 
 async def test_chat_minutes_and_attendance_are_there_for_everybody_and_after_the_meeting(
-    server: ServerProcess, browser: Browser
+    server: ServerProcess, chromium: Kept
 ) -> None:
-    async with hall(server, browser) as meeting:
+    async with hall(server, chromium) as meeting:
         await _chat_and_minutes(meeting)
 
 
@@ -231,10 +227,8 @@ async def _chat_and_minutes(meeting: Hall) -> None:
     meeting.clean()
 
 
-async def test_a_meeting_is_scheduled_its_people_are_told_and_it_begins(
-    server: ServerProcess, browser: Browser
-) -> None:
-    page, watch = await sign_in(browser, server, "duty-county1")
+async def test_a_meeting_is_scheduled_its_people_are_told_and_it_begins(server: ServerProcess, chromium: Kept) -> None:
+    page, watch = await sign_in(chromium, server, "duty-county1")
     title = f"防汛例会{uuid4().hex[:5]}"
     await page.goto(f"{server.base_url}/#/meetings")
     await page.locator("#schedule").click()
@@ -263,14 +257,14 @@ async def test_a_meeting_is_scheduled_its_people_are_told_and_it_begins(
     watch.assert_clean()
 
 
-async def test_a_field_member_joins_the_room_inside_the_field_page(server: ServerProcess, browser: Browser) -> None:
+async def test_a_field_member_joins_the_room_inside_the_field_page(server: ServerProcess, chromium: Kept) -> None:
     async with api(server, "duty-county1") as officer, api(server, "fire-county1") as member:
         unit = (await member.ok("GET", "/session"))["unit"]["id"]
         incident = await officer.incident()
         room = await officer.room(incident)
         order = {"incident": incident, "assignee": {"kind": "unit", "id": unit}, "task": "赶赴现场", "ladder": []}
         await officer.ok("POST", "/orders", order)  # after the room was opened: it lets them in all the same
-    screen = await chromium_screen(browser, width=375, height=667)
+    screen = await chromium_screen(chromium, width=375, height=667)
     await screen.sign_in(server, "fire-county1", f"field#/room/{room}", shown="fh-field-app main")
     assert isinstance(screen.page, Page)
     await screen.until(READY)
@@ -287,10 +281,10 @@ async def test_a_field_member_joins_the_room_inside_the_field_page(server: Serve
     await expect(screen.page.locator("[data-ended=left]")).to_be_visible()
 
 
-async def test_on_a_phone_every_control_is_within_reach(server: ServerProcess, browser: Browser) -> None:
+async def test_on_a_phone_every_control_is_within_reach(server: ServerProcess, chromium: Kept) -> None:
     async with api(server, "duty-county1") as officer:
         room = await officer.room(await officer.incident())
-    screen = await chromium_screen(browser, width=375, height=667)
+    screen = await chromium_screen(chromium, width=375, height=667)
     await screen.enter(server, "duty-county1", room)
     assert isinstance(screen.page, Page)
     await screen.click("#people")

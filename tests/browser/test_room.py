@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page
 
 from tests.browser import harness
@@ -60,13 +61,13 @@ async def held(server: ServerProcess) -> AsyncIterator[Meeting]:
         yield Meeting(server, officer, incident, await officer.room(incident))
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def meeting(server: ServerProcess) -> AsyncIterator[Meeting]:
     async with held(server) as made:
         yield made
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def own_meeting(own_server: ServerProcess) -> AsyncIterator[Meeting]:
     """On a node of its own, on the database of this run."""
     async with held(own_server) as made:

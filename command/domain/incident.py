@@ -152,6 +152,7 @@ INCIDENT = Table(
     row=Incident,
     index=("open", "organisation", "category", "level", "state", "reported_at", "contested"),
     topics=lambda row: ("picture", f"incident/{row.id}"),
+    revision=2,  # `updated_at` is the newest instant, and a word stands after its order
 )
 
 
@@ -372,7 +373,12 @@ def of(rows: Rows, written: Written) -> Incident | None:
 
 def touch(rows: Editing, incident: Incident, written: Written, **changes: Any) -> None:
     """Put the incident with `changes`, one version on."""
-    rows.put(INCIDENT, replace(incident, version=incident.version + 1, updated_at=written.entry.at, **changes))
+    rows.put(INCIDENT, replace(incident, version=incident.version + 1, updated_at=newest(incident, written), **changes))
+
+
+def newest(incident: Incident, written: Written) -> int:
+    """When something was last added: the same in whatever order entries of several nodes are folded."""
+    return max(incident.updated_at, written.entry.at)
 
 
 def bind(rows: Editing, written: Written, parties: list[str]) -> None:
@@ -380,7 +386,8 @@ def bind(rows: Editing, written: Written, parties: list[str]) -> None:
     incident = of(rows, written)
     if incident is not None and not set(parties) <= set(incident.parties):
         rows.put(
-            INCIDENT, replace(incident, parties=sorted({*incident.parties, *parties}), updated_at=written.entry.at)
+            INCIDENT,
+            replace(incident, parties=sorted({*incident.parties, *parties}), updated_at=newest(incident, written)),
         )
 
 
@@ -471,7 +478,7 @@ def _sub_report(rows: Editing, written: Written) -> None:
 def _noted(rows: Editing, written: Written) -> None:
     incident = of(rows, written)
     if incident is not None:  # a note changes nothing that an edit could overwrite: the version stays
-        rows.put(INCIDENT, replace(incident, notes=incident.notes + 1, updated_at=written.entry.at))
+        rows.put(INCIDENT, replace(incident, notes=incident.notes + 1, updated_at=newest(incident, written)))
 
 
 def _acknowledged(rows: Editing, written: Written) -> None:

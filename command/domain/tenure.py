@@ -430,10 +430,7 @@ def _claimed(rows: Editing, written: Written) -> None:
     owner = entry.origin if seized else body["to"]
     incidents.bind(rows, written, body.get("parties", []))
     incident = rows.get(INCIDENT, incident.id) or incident
-    rows.put(
-        INCIDENT,
-        replace(incident, version=incident.version + 1, owner=owner, claim=written.hash.hex(), updated_at=entry.at),
-    )
+    incidents.touch(rows, incident, written, owner=owner, claim=written.hash.hex())
     rows.put(TERM, _term(written, incident, owner, standing=True))
     for transfer in rows.where(TRANSFER, incident=incident.id):
         if transfer.state in (TransferState.OFFERED, TransferState.REQUESTED, TransferState.AGREED):

@@ -20,14 +20,15 @@ from command.domain.incident import INCIDENT
 from command.domain.nodes import NODE, Hierarchy, TreeNode
 from command.domain.order import ORDER, Order, Progress, binding, issue_late, occupy, release
 from command.domain.tenure import ABOUT_INCIDENT, OWNERS_TIMERS, note_late
-from command.log.held import Known, entries_of, learn, written_of
+from command.log.held import entries_of, written_of
 from command.log.projecting import Projecting
 from command.log.reach import Anew, Quiet
 from command.log.store import AHEAD
 from command.log.workspace import Workspace
 from command.tree import picture
 from command.tree.claim import Cuts, Verdict
-from command.tree.picture import Picture, key_of
+from command.tree.folded import Folded, learn
+from command.tree.picture import ISSUED, PROGRESSED, Picture, key_of
 
 ANSWERS = ("accepted", "declined")
 ANSWERS_MAX = 20
@@ -41,7 +42,7 @@ class FoldingAnew:
     def __init__(self, domain: Domain, rows: Workspace, node: str, projecting: Projecting) -> None:
         self._domain, self._rows, self._node, self._projecting = domain, rows, node, projecting
 
-    def fold(self, connection: Connection, subject: str, *, lost: set[str], at: int) -> tuple[Known, list[Any]]:
+    def fold(self, connection: Connection, subject: str, *, lost: set[str], at: int) -> tuple[Folded, list[Any]]:
         """An incident's rows from all its entries in canonical order: what is folded then, and the requests of the node itself
         that follow. `lost` names this node's streams of generations before the present one, `at` is in microseconds UTC."""
         key = subject.partition("/")[2]
@@ -61,10 +62,19 @@ class FoldingAnew:
         doubtful = self._doubtful(found, {timer.id for timer in timers}, subject, lost, at)
         self._after(key, drawn, held | doubtful, inside)
         self._occupied(before, key)
-        waiting = connection.execute(sa.select(AHEAD).where(AHEAD.c.subject == subject).order_by(AHEAD.c.seq))
-        for found_ahead in waiting.all():
-            self._projecting.safely(self.provisional, written_of(found_ahead))
-        return learn(found), [HoldTimers(ids=sorted(doubtful))] if doubtful else []
+        self._ahead(connection, subject, drawn, anew)
+        return learn(found, circular=drawn.circular), [HoldTimers(ids=sorted(doubtful))] if doubtful else []
+
+    def _ahead(self, connection: Connection, subject: str, drawn: Picture, rows: Editing) -> None:
+        """Act on what came before its turn, and on the words about such an order that are here already."""
+        waiting = connection.execute(sa.select(AHEAD).where(AHEAD.c.subject == subject).order_by(AHEAD.c.seq)).all()
+        came = [written_of(row) for row in waiting]
+        orders = {one.entry.body.get("order") for one in came if one.entry.kind == ISSUED}
+        for written in came:
+            self._projecting.safely(self.provisional, written)
+        for written in drawn.order if orders else ():
+            if written.entry.kind == PROGRESSED and written.entry.body.get("order") in orders:
+                self._projecting.safely(lambda one: self._project(rows, one, drawn.verdicts[one.hash]), written)
 
     def _project(self, rows: Editing, written: Written, verdict: Verdict) -> None:
         if verdict.counts:

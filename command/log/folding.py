@@ -24,15 +24,15 @@ from command.domain.order import ORDER, Owner, Progress, ProgressOrder
 from command.domain.tenure import settle
 from command.log.anew import FoldingAnew
 from command.log.erasing import Erasing, Gone
-from command.log.held import Known, of_row, owned
+from command.log.held import of_row, owned
 from command.log.intake import Taken
 from command.log.projecting import SAID_IN, TREE, Projecting
 from command.log.reach import Apart, Guest, Quiet, readable
 from command.log.store import BRANCH, STREAM, UNFOLDED, set_meta
 from command.log.submission import Bared
 from command.log.workspace import Scratch, Workspace
-from command.tree import picture
 from command.tree.claim import ADOPTED, CLAIM_KINDS, REPORTED, Claim
+from command.tree.folded import Folded
 from command.tree.picture import key_of
 
 FOLD_AT_ONCE = 2_000
@@ -40,7 +40,9 @@ FOLD_AT_ONCE = 2_000
 QUIET_S = 0.5
 """A large incident is folded once nothing has come in for so long ..."""
 LAG_S_MAX = 10.0
-"""... or, while its backlog still comes in, this often."""
+"""... or, while its backlog still comes in, this often; but never so often that folding takes more than a tenth of the time."""
+REST = 9.0
+"""Times as long as folding took, a large incident is left alone afterwards."""
 KNOWN_MAX = 5_000
 BESIDE = ("room.", "meeting.")
 """Kinds of an incident's entries whose rows are not folded with it."""
@@ -58,9 +60,11 @@ class Folding:
         """Incidents in whose rows something still stands that was erased."""
         self._bared: list[Bared] = []
         self.generation = ""
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, Folded] = {}
         self._lagging: dict[str, tuple[float, float]] = {}
         """Subjects to fold anew, with the instants of the first and the newest reason."""
+        self._resting: dict[str, float] = {}
+        """Until when a subject is left alone that took long to fold."""
         self._folded: dict[str, dict[str, int]] = {}
         self.wanted: list[Any] = []
         """Requests of the node itself that follow from what came in; the log queues them after the commit."""
@@ -120,8 +124,10 @@ class Folding:
                 self._moved()
             return
         known = self._known.get(entry.subject)
+        if known is None and self._crowd and entry.kind == REPORTED:
+            known = self._known[entry.subject] = Folded()
         if known is not None:
-            known.lengths[key_of(entry)] = entry.seq
+            known.note(entry)
         if self._crowd and entry.kind != REPORTED and (entry.kind in CLAIM_KINDS or entry.kind == ADOPTED):
             self._lag(entry.subject)  # timers and late decisions follow the new owner
 
@@ -217,7 +223,7 @@ class Folding:
             return
         known = self._known.get(subject)
         if known is None:
-            known = self._known[subject] = Known(lengths=self._before(connection, subject, fresh))
+            known = self._known[subject] = Folded(self._before(connection, subject, fresh))
         before = dict(known.lengths)
         taken_back = any(written.entry.origin == self._node for written in fresh)
         if subject not in taken.branched and subject not in taken.confirmed and not taken_back:
@@ -230,10 +236,9 @@ class Folding:
             return
         self._lag(subject, before, now)
 
-    def _append(self, known: Known, written: Written) -> bool:
-        """Fold an entry as the last one, if it certainly is and certainly counts."""
+    def _append(self, known: Folded, written: Written) -> bool:
+        """Fold an entry as the last one, if that is certain to give the right rows and it certainly counts."""
         entry, name = written.entry, key_of(written.entry)
-        seen = picture.merge_seen(known.seen.get(name, {}), entry)
         key = entry.subject.partition("/")[2]
         incident = self._rows.get(INCIDENT, key)
         others = [other for other in known.lengths if other != name]
@@ -243,9 +248,9 @@ class Folding:
         if incident is None:
             if others or entry.seq != 1 or entry.kind != REPORTED:
                 return False
-        elif incident.contested or not picture.appends(entry, seen, known.lengths, _chain(incident)):
+        elif incident.contested or not known.takes(entry, _chain(incident)):
             return False
-        known.lengths[name], known.seen[name] = entry.seq, seen
+        known.note(entry)
         self._projecting.safely(lambda one: self._projecting.of_incident(self._view(incident, key), one), written)
         return True
 
@@ -355,13 +360,23 @@ class Folding:
         self._lagging = dict.fromkeys(self._lagging, (0.0, 0.0))
 
     def due(self, now: float) -> bool:
-        return any(_due(times, now) <= now for times in self._lagging.values())
+        return any(self._due(name, now) <= now for name in self._lagging)
 
     def pause_s(self, now: float) -> float | None:
         """How long the writer may sleep; None for as long as it likes."""
         if not self._lagging:
             return None
-        return max(0.01, min(_due(times, now) for times in self._lagging.values()) - now)
+        return max(0.01, min(self._due(name, now) for name in self._lagging) - now)
+
+    def _due(self, subject: str, now: float) -> float:
+        first, newest = self._lagging[subject]
+        return max(self._resting.get(subject, 0.0), min(newest + QUIET_S, first + LAG_S_MAX)) if newest else now
+
+    def took(self, subject: str, now: float, seconds: float) -> None:
+        """Folding it anew took so long."""
+        if len(self._resting) >= KNOWN_MAX:
+            self._resting.clear()
+        self._resting[subject] = now + REST * seconds
 
     def later(self, now: float) -> None:
         """The database refused: try again in a while."""
@@ -370,7 +385,7 @@ class Folding:
     def fold_one(self, connection: Connection, now: float, *, at: int) -> str:
         """Fold the incident that has waited longest; its subject."""
         self.wanted, self._at = [], at
-        subject = min(self._lagging, key=lambda name: _due(self._lagging[name], now))
+        subject = min(self._lagging, key=lambda name: self._due(name, now))
         self.fold(connection, subject)
         self._received_late(subject.partition("/")[2])
         del self._lagging[subject]
@@ -413,11 +428,6 @@ class Folding:
         lost = set(self.earlier(self.generation)) if self.generation else set()
         self._known[subject], wanted = self._anew.fold(connection, subject, lost=lost, at=self._at)
         self.wanted += wanted
-
-
-def _due(times: tuple[float, float], now: float) -> float:
-    first, newest = times
-    return min(newest + QUIET_S, first + LAG_S_MAX) if newest else now
 
 
 def _chain(incident: Incident) -> list[Claim]:

@@ -4,8 +4,7 @@ Shell; it reads in the writer's transaction and writes nothing. Invariant: what 
 the entries came.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,8 +14,6 @@ from command.base import entry as entries
 from command.base.entry import Entry, Written
 from command.log.audience import holds_any
 from command.log.store import BRANCH, ENTRY, STREAM
-from command.tree import picture
-from command.tree.picture import key_of
 
 OWNED = {
     "organisation": "organisation",
@@ -28,14 +25,6 @@ OWNED = {
     "report_rule": "report_rule",
 }
 """Kinds of registry entries that save a row, and the field of the body that names it."""
-
-
-@dataclass
-class Known:
-    """What is folded of a subject: lengths by "origin.generation", and what each stream has told that it had seen."""
-
-    lengths: dict[str, int] = field(default_factory=dict)
-    seen: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def owned(subject: str, kind: str, body: Mapping[str, Any]) -> str | None:
@@ -69,13 +58,3 @@ def of_row(connection: Connection, like: Entry, kind: str, name: str) -> list[Wr
     )
     found = [written_of(row) for row in connection.execute(mine.order_by(ENTRY.c.number))]
     return [one for one in found if one.entry.body.get(kind) == name]
-
-
-def learn(found: Iterable[Written]) -> Known:
-    """Lengths, and what the author of each stream's end has told that it had seen."""
-    known = Known()
-    for written in found:
-        name = key_of(written.entry)
-        known.lengths[name] = max(written.entry.seq, known.lengths.get(name, 0))
-        known.seen[name] = picture.merge_seen(known.seen.get(name, {}), written.entry)
-    return known

@@ -401,6 +401,9 @@ class Log:
 
     def _fold_due(self, connection: Connection) -> tuple[None, Commit]:
         position = self._move(connection)
-        subject = self._folding.fold_one(connection, self.clock.monotonic(), at=self.clock.now())
+        began = self.clock.monotonic()
+        subject = self._folding.fold_one(connection, began, at=self.clock.now())
+        ended = self.clock.monotonic()
+        self._folding.took(subject, ended, ended - began)
         self._recording.forget(subject)
         return None, Commit(position=position, changes=self._rows.flush(), written=[])

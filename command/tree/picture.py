@@ -24,16 +24,22 @@ from command.tree.claim import (
     Verdict,
 )
 
+ISSUED, PROGRESSED = "order.issued", "order.progressed"
+ISSUED_MAX = 4
+"""Entries that give one order: honest nodes write one, the branches of a fork may hold it twice."""
+
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True):
     """What resolving gives: all entries in canonical order, the verdict on each by hash, the winning claims from the root, and
-    who owns the incident. `contested`: some claim lost or was void; resolve again when the tree of nodes changes."""
+    who owns the incident. `contested`: some claim lost or was void; resolve again when the tree of nodes changes. `circular`:
+    rollbacks made a circle, and it was broken."""
 
     order: list[Written]
     verdicts: dict[bytes, Verdict]
     chain: list[Claim]
     owner: str | None
     contested: bool
+    circular: bool = False
 
     def counting(self) -> list[Written]:
         """What is to be folded, in order."""
@@ -62,14 +68,19 @@ class _Subject:
     def __init__(self, written: Iterable[Written]) -> None:
         self.all: dict[str, Written] = {one.hash.hex(): one for one in written}
         self.at: dict[str, dict[int, list[str]]] = {}
+        self.issued: dict[str, list[str]] = {}
         followed = set()
         for key, one in self.all.items():
+            if one.entry.kind == ISSUED:
+                self.issued.setdefault(str(one.entry.body.get("order")), []).append(key)
             self.at.setdefault(key_of(one.entry), {}).setdefault(one.entry.seq, []).append(key)
             followed.add(one.entry.prev)
         self.tips: dict[str, list[str]] = {
             stream: [key for keys in numbers.values() for key in keys if key not in followed]
             for stream, numbers in self.at.items()
         }
+        for name, keys in self.issued.items():
+            self.issued[name] = sorted(keys)[:ISSUED_MAX]
 
     def upto(self, stream: str, length: int) -> list[str]:
         """The last entries of the stream within `length`: one, or one per branch."""
@@ -98,13 +109,14 @@ def resolve(written: Iterable[Written], hierarchy: Hierarchy, cuts: Cuts | None 
     generations = Generations(one.entry for one in good)
     claims = Claims(good, hierarchy, generations)
     verdicts = _verdicts(subject, claims, revoked)
-    order = _order(subject, claims, generations)
+    order, circular = _order(subject, claims, generations)
     return Picture(
         order=[subject.all[key] for key in order],
         verdicts={subject.all[key].hash: verdict for key, verdict in verdicts.items()},
         chain=claims.chain,
         owner=claims.owner,
         contested=claims.contested or bool(revoked),
+        circular=circular,
     )
 
 
@@ -176,10 +188,10 @@ _Rank = tuple[int, str, int, str]
 _Ranked = tuple[_Rank, str]
 
 
-def _order(subject: _Subject, claims: Claims, generations: Generations) -> list[str]:
+def _order(subject: _Subject, claims: Claims, generations: Generations) -> tuple[list[str], bool]:
     """Topological (Kahn), ties by claim depth, stream, number and hash. `prev` binds always; what an author had seen, the
-    claim of a decision, the base of a claim and the order of generations bind unless they form a circle: then the smallest
-    entry whose `prev` is placed goes first."""
+    claim of a decision, the base of a claim, the order that a word is about and the order of generations bind unless they form
+    a circle: then the smallest entry whose `prev` is placed goes first. Also says whether there was one."""
     ranks = {key: _rank(one, key, claims) for key, one in subject.all.items()}
     after: dict[str, list[str]] = {}
     missing: dict[str, int] = {}
@@ -193,8 +205,10 @@ def _order(subject: _Subject, claims: Claims, generations: Generations) -> list[
     order: dict[str, None] = {}
     chained: dict[str, list[str]] = {}
     loose: list[_Ranked] = []
+    circular = False
     while len(order) < len(subject.all):
-        if not ready and not loose:  # a circle
+        if not ready and not loose:
+            circular = True
             loose, chained = _loose(subject, ranks, order)
         _, key = heapq.heappop(ready or loose)
         if key in order:
@@ -206,7 +220,7 @@ def _order(subject: _Subject, claims: Claims, generations: Generations) -> list[
             missing[other] -= 1
             if missing[other] == 0 and other not in order:
                 heapq.heappush(ready, (ranks[other], other))
-    return list(order)
+    return list(order), circular
 
 
 def _loose(
@@ -243,6 +257,8 @@ def _needed(key: str, entry: Entry, subject: _Subject, claims: Claims, generatio
             found.update(subject.upto(stream, length))
     if entry.claim in subject.all:
         found.add(entry.claim)
+    if entry.kind == PROGRESSED:  # its author may have had the order ahead of its stream, so that `seen` doesn't tell
+        found.update(subject.issued.get(str(entry.body.get("order")), ()))
     claim = claims.all.get(key)
     if claim is not None:
         found.update(head for heads in claim.base.values() for _, head in heads if head in subject.all)

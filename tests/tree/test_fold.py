@@ -193,6 +193,31 @@ async def test_a_decision_about_another_nodes_incident_is_refused_naming_the_own
         assert (await county.log.append(AddNote(id=key, text="x"), SELF)).entries
 
 
+async def test_a_word_on_an_order_that_came_ahead_of_its_stream_counts_everywhere(
+    database_url: str, tmp_path: Path
+) -> None:
+    """The vehicle knew the order, but not what stood before it: no `seen` tells that the word comes after the order."""
+    async with crowd(database_url, tmp_path, "city", "county") as (city, county):
+        _, unit, key = await _world(city, county)
+        await city.log.append(AddNote(id=key, text="not known there"), SELF)
+        order = IssueOrder(incident=key, assignee=Party(kind=PartyKind.UNIT, id=unit), task="救援", ladder=[])
+        made = (await city.log.append(order, SELF)).id or ""
+        [ahead] = [one for one in await held(city) if one.written.entry.kind == "order.issued"]
+        await county.log.receive_ahead([ahead], await keys(county))
+        await county.log.append(ProgressOrder(id=made, step=Progress.ACCEPTED), By(account="crew"))
+        await county.log.append(DrawFence(name="圈", geometry=AREA, incident=key), SELF)
+        await city.log.append(SubReport(id=key, kind=SubReportKind.FOLLOW_UP, text="folds it anew there"), SELF)
+        before_it = [one for one in await held(city) if one.written.entry.seq < ahead.written.entry.seq]
+        await county.log.receive(before_it, await keys(county))
+        assert [row.progress for row in await rows(county, ORDER)] == [Progress.ACCEPTED]
+        await carry(county, city)
+        assert [row.progress for row in await rows(city, ORDER)] == [Progress.ACCEPTED]
+        await exchange(city, county)
+        assert await settled(city, key) == await settled(county, key)
+        assert [row.progress for row in await rows(county, ORDER)] == [Progress.ACCEPTED]
+    assert not state.differing(database_url, tmp_path / "county")
+
+
 async def test_a_large_incident_is_folded_after_its_backlog_and_survives_a_stop_before(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,16 +228,17 @@ async def test_a_large_incident_is_folded_after_its_backlog_and_survives_a_stop_
     monkeypatch.setattr(folding, "LAG_S_MAX", 3600.0)
     async with crowd(database_url, tmp_path, "city", "county") as (city, county):
         _, _, key = await _world(city, county)
-        await asyncio.gather(*(city.log.append(AddNote(id=key, text=f"{i}"), SELF) for i in range(60)))
-        await county.log.append(AddNote(id=key, text="apart"), SELF)
+        await city.log.append(SubReport(id=key, kind=SubReportKind.FOLLOW_UP, text="x"), SELF)
+        await asyncio.gather(*(city.log.append(AddNote(id=key, text=f"{i}"), SELF) for i in range(59)))
+        await county.log.append(DrawFence(name="圈", geometry=AREA, incident=key), SELF)
         await carry(city, county)
-        assert county.log.lagging == 1 and (await incident(county, key)).notes == 1
+        assert county.log.lagging == 1 and (await incident(county, key)).notes == 0
         await county.log.append(AddNote(id=key, text="knowing little"), SELF)
         last = [one for one in await held(county) if one.written.secrets.get("text") == "knowing little"]
         assert set(last[0].written.entry.seen.values()) <= {1}
         assert len(await county.store.read(lambda c: c.execute(UNFOLDED.select()).all())) == 1
         assert await settled(county, key)
-        assert (await incident(county, key)).notes == 62
+        assert (await incident(county, key)).notes == 60
         await county.log.append(AddNote(id=key, text="knowing all"), SELF)
         last = [one for one in await held(county) if one.written.secrets.get("text") == "knowing all"]
         assert list(last[0].written.entry.seen.values()) == [61]

@@ -1,0 +1,144 @@
+"""Folded: what is folded of one incident, and whether an entry that came may be folded onto it as if it came last.
+
+Pure; the short way beside `picture`. It keeps numbers, never entries, and gives no verdict. Invariant: what `takes` says yes to
+leaves, folded last, the very rows that folding everything anew in canonical order would leave.
+
+Some kinds need not come last, because they leave the same rows wherever they stand (COMMUTING): a note, and that a timer ran
+out (it ran where the incident is owned, and nowhere else), anywhere after the report; and a word on an order, as long as its
+author knew every other word on that order. What the owner decides then comes last as soon as its author knew all that was
+decided: contributions it didn't know stand before it (depth 0, `picture`).
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from command.base.entry import Entry, Written
+from command.tree.claim import ADOPTED, DECISION_KINDS, REPORTED, Claim
+from command.tree.picture import ISSUED, PROGRESSED, appends, key_of, merge_seen
+
+RUNG, ACKNOWLEDGED = "order.rung", "alarm.acknowledged"
+ANYWHERE = frozenset({"incident.noted", "timer.fired", "timer.dropped"})
+COMMUTING = ANYWHERE | {PROGRESSED}
+
+
+class Folded:
+    """`lengths` by "origin.generation", `seen` what each stream has told that it had seen.
+
+    The caller must `note` every entry that it folds onto the rows, and `learn` after folding anew. One that is made with the
+    lengths alone, or of an incident with a fork, a second generation or a missing entry, knows the plain short way only.
+    """
+
+    def __init__(self, lengths: Mapping[str, int] | None = None) -> None:
+        self.lengths = dict(lengths or {})
+        self.seen: dict[str, dict[str, int]] = {}
+        self._exact = not self.lengths
+        self._report: tuple[str, int] | None = None
+        self._decided: dict[str, int] = {}
+        """By stream, the last entry that doesn't commute."""
+        self._words: dict[str, dict[str, int]] = {}
+        """By order that was issued, the last word on it of each stream."""
+        self._early: set[str] = set()
+        """Orders on which there is a word, but not the order itself."""
+
+    def takes(self, entry: Entry, chain: list[Claim]) -> bool:
+        """Whether the entry may be folded as the last one, and counts. `chain` as in `picture.appends`."""
+        name = key_of(entry)
+        seen = merge_seen(self.seen.get(name, {}), entry)
+        if entry.kind == ISSUED and _order(entry) in self._early:
+            return False
+        if appends(entry, seen, self.lengths, chain):
+            return True
+        if not self._exact or not self._next(entry, name):
+            return False
+        if entry.kind in ANYWHERE:
+            return self._report is not None and _knew(seen, name, dict([self._report]))
+        if entry.kind == PROGRESSED:
+            words = self._words.get(_order(entry))
+            return words is not None and _knew(seen, name, words)
+        return self._last_decided(entry, name, seen, chain)
+
+    def _last_decided(self, entry: Entry, name: str, seen: Mapping[str, int], chain: list[Claim]) -> bool:
+        if entry.kind not in DECISION_KINDS or entry.kind == ADOPTED or _order(entry) in self._early:
+            return False
+        new = entry.kind != ISSUED or _order(entry) not in self._words
+        standing = bool(chain) and entry.claim == chain[-1].id and entry.origin == chain[-1].owner
+        return new and standing and _knew(seen, name, self._decided)
+
+    def _next(self, entry: Entry, name: str) -> bool:
+        """Whether it follows in its stream, the only one of its node, and all that it names is here."""
+        others = (stream for stream in self.lengths if stream != name)
+        alone = name in self.lengths or not any(stream.startswith(f"{entry.origin}.") for stream in others)
+        here = all(length <= self.lengths.get(stream, 0) for stream, length in _named(entry, name))
+        return alone and here and entry.seq == self.lengths.get(name, 0) + 1
+
+    def note(self, entry: Entry) -> None:
+        """The entry was folded."""
+        name = key_of(entry)
+        self._exact = self._exact and self._next(entry, name)
+        if entry.kind == ISSUED:
+            self._issue(_order(entry))
+        self._word(entry, name)
+        self._seen(entry, name)
+
+    def _issue(self, order: str) -> None:
+        self._exact = self._exact and order not in self._words and order not in self._early
+        self._words.setdefault(order, {})
+
+    def _word(self, entry: Entry, name: str) -> None:
+        order = _order(entry)
+        if order and entry.kind not in (ISSUED, RUNG):
+            if order in self._words:
+                self._words[order][name] = entry.seq
+            else:
+                self._early.add(order)
+
+    def _seen(self, entry: Entry, name: str) -> None:
+        if entry.kind == REPORTED:
+            self._exact = self._exact and self._report is None
+            self._report = (name, entry.seq)
+        if entry.kind not in COMMUTING:
+            self._decided[name] = max(entry.seq, self._decided.get(name, 0))
+        self.lengths[name] = max(entry.seq, self.lengths.get(name, 0))
+        self.seen[name] = merge_seen(self.seen.get(name, {}), entry)
+
+
+def learn(found: Iterable[Written], *, circular: bool) -> Folded:
+    """What is folded after all of `found` were, in canonical order; `circular` as `picture` says."""
+    known, every = Folded(), [written.entry for written in found]
+    counts: dict[str, int] = {}
+    for entry in every:
+        if entry.kind == ISSUED:
+            known._issue(_order(entry))
+    for entry in every:
+        name = key_of(entry)
+        counts[name] = counts.get(name, 0) + 1
+        known._word(entry, name)
+        known._seen(entry, name)
+    lengths = known.lengths
+    dense = counts == lengths and len({name.partition(".")[0] for name in lengths}) == len(lengths)
+    here = all(length <= lengths.get(stream, 0) for seen in known.seen.values() for stream, length in _streams(seen))
+    known._exact = known._exact and dense and here and not circular
+    return known
+
+
+def _knew(seen: Mapping[str, int], name: str, needed: Mapping[str, int]) -> bool:
+    """Whether the author of an entry of the stream `name` had folded these lengths of the other streams."""
+    return all(seen.get(stream, 0) >= length for stream, length in needed.items() if stream != name)
+
+
+def _named(entry: Entry, name: str) -> Iterable[tuple[str, int]]:
+    return ((stream, length) for stream, length in _streams(entry.seen) if stream != name)
+
+
+def _streams(seen: Mapping[str, int]) -> Iterable[tuple[str, int]]:
+    """Without what an author's screen had of its own stream: that is named whole."""
+    return ((stream, length) for stream, length in seen.items() if "@" not in stream)
+
+
+def _order(entry: Entry) -> str:
+    """The order that an entry is about; "" when it is about none."""
+    found: Any = entry.body.get("order")
+    if entry.kind == ACKNOWLEDGED:  # its alarm is named after it
+        kind, _, rest = str(entry.body.get("alarm")).partition("-")
+        found = rest.rpartition("-")[0] if kind == "order" else ""
+    return found if isinstance(found, str) else ""

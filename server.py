@@ -123,6 +123,7 @@ def house(config: Config | None = None) -> House:
         domain.register(
             getattr(module, "TABLES", ()), getattr(module, "PROJECTORS", None), getattr(module, "DECIDERS", None)
         )
+    domain.link = config.link if config is not None else ""
     sms.register(domain, config or Config())
     return House(
         domain=domain,

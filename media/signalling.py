@@ -116,7 +116,7 @@ class Conferences:
         """After a start nobody sits anywhere: what the log still shows as present has left."""
         shelf = self._node.store.shelf(ROOM)
         rooms: list[Room] = await self._node.store.read(lambda c: shelf.select(c, equal={"open": True}))
-        for room in rooms:
+        for room in [one for one in rooms if one.node == self._node.log.node]:
             for member in room.members:
                 request = MemberFact(room=room.id, member=member, fact=Fact.LEFT)
                 await self._node.log.append(request, By(account="node"))
@@ -126,7 +126,7 @@ class Conferences:
     # -- rooms and seats
 
     async def room_of(self, key: str, session: Session) -> Room:
-        """The open room that this session may join. Raises `Missing`, `Denied` or `Conflict`."""
+        """The open room of this node that this session may join. Raises `Missing`, `Denied` or `Conflict`."""
         row: Room | None = await self._node.store.read(lambda c: self._node.store.shelf(ROOM).get(c, key))
         if row is None:
             raise Missing("room.missing", f"There is no room '{key[:64]}'.")
@@ -134,6 +134,9 @@ class Conferences:
             raise Denied("rights.denied", "Your roles do not include joining this room.")
         if not row.open:
             raise Conflict("room.closed", "The room is closed.")
+        if row.node != self._node.log.node:
+            hint = "Another node hosts this room; join it there."
+            raise Conflict("room.elsewhere", hint, node=row.node, link=row.link)
         return row
 
     async def seat(

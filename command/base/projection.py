@@ -81,14 +81,14 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Context:
-    """What a decider may know besides rows: who asks, the instant, which node and generation this is, where new ids come
-    from, and what they may do.
+    """What a decider may know besides rows: who asks, the instant, which node and generation this is and where people reach it
+    (`link`, "" where it can't know), where new ids come from, and what they may do.
 
     `actor` is None when the node itself acts (a timer, a gateway, start-up); then everything is allowed. Otherwise the
     decider must call `allow` before it answers: the log refuses decisions for which nobody was asked.
     """
 
-    __slots__ = ("actor", "asked", "by", "generation", "new_id", "node", "now", "tree")
+    __slots__ = ("actor", "asked", "by", "generation", "link", "new_id", "node", "now", "tree")
 
     def __init__(
         self,
@@ -99,8 +99,9 @@ class Context:
         tree: Tree,
         node: str = "",
         generation: str = "",
+        link: str = "",
     ) -> None:
-        self.generation = generation
+        self.generation, self.link = generation, link
         self.by, self.now, self.new_id, self.actor, self.tree, self.node = by, now, new_id, actor, tree, node
         self.asked = actor is None
 
@@ -144,6 +145,8 @@ class Domain:
         self.tables: dict[str, Table[Any]] = {}
         self.projectors: dict[str, list[Projector]] = {}
         self.deciders: dict[type, Decider] = {}
+        self.link = ""
+        """Where people reach this node; "" where it can't know."""
 
     def register(
         self,

@@ -27,6 +27,7 @@ from command.domain.room import (
     Poll,
     Room,
     Waiting,
+    at_home,
     banned,
     chairs,
     control,
@@ -137,6 +138,7 @@ def decide_knock(rows: Rows, request: Knock, context: Context) -> Decision:
     room = need(rows, ROOM, request.room)
     meeting = need(rows, MEETING, request.room)
     context.allow("room.join", scope(room))
+    at_home(room, context)
     waits = any(other.account == request.account for other in meeting.waiting)
     if not room.open or waits is not request.left:
         return Decision(id=room.id)

@@ -3,7 +3,8 @@
 Pure. The media themselves are `media`'s business; it writes back who joined and left. Invariant: a closed room has no
 members, every member's coming and going is an entry, and who was there stands in `attendance`.
 
-A room stands in its incident's stream; one without an incident, and all control, in the stream `meeting/ID`.
+A room stands in its incident's stream; one that was called for a time or has no incident, and all control, in the stream
+`meeting/ID`. The node that opened it hosts it, and only that node says anything of it.
 """
 
 from enum import StrEnum
@@ -27,11 +28,13 @@ from command.domain.room import (
     Quality,
     Span,
     admit,
+    at_home,
     attendance_id,
     banned,
     control,
     copied,
     held,
+    room_link,
     take_chair,
 )
 from command.domain.room import ROOM as ROOM
@@ -95,13 +98,16 @@ class ChairAct(Struct, frozen=True, kw_only=True):
     kind: MediaKind = MediaKind.AUDIO
 
 
-def room_draft(context: Context, incident: Incident, title: str, chair: str) -> tuple[str, Draft]:
-    """A new room's id and entry; a plan opens its room through this too."""
+def room_drafts(context: Context, incident: Incident, title: str, chair: str) -> tuple[str, list[Draft]]:
+    """A new room's id and entries; a plan opens its room through this too. The first entry of the room's own stream names the
+    incident: whoever is called to that is called to the room."""
     key = context.new_id()
-    body = {"room": key, "chair": chair, "organisation": incident.organisation}
-    return key, Draft(
+    body = {"room": key, "chair": chair, "organisation": incident.organisation, "link": room_link(context.link, key)}
+    opened = Draft(
         subject=incident.subject, kind="room.opened", body=body, private={"title": title}, claim=incident.claim
     )
+    called = Draft(subject=f"meeting/{key}", kind="meeting.called", body={"room": key, "incident": incident.id})
+    return key, [opened, called]
 
 
 def decide_open(rows: Rows, request: OpenRoom, context: Context) -> Decision:
@@ -109,8 +115,8 @@ def decide_open(rows: Rows, request: OpenRoom, context: Context) -> Decision:
     context.allow("room.open", incidents.scope(incident))
     if not incident.open:
         raise Conflict("incident.ended", "The incident has ended; reopen it before opening a room.")
-    key, draft = room_draft(context, incident, request.title, request.chair or context.by.account)
-    return Decision(drafts=[draft], id=key)
+    key, drafts = room_drafts(context, incident, request.title, request.chair or context.by.account)
+    return Decision(drafts=drafts, id=key)
 
 
 def decide_close(rows: Rows, request: CloseRoom, context: Context) -> Decision:
@@ -125,6 +131,7 @@ def decide_close(rows: Rows, request: CloseRoom, context: Context) -> Decision:
 def decide_fact(rows: Rows, request: MemberFact, context: Context) -> Decision:
     room = need(rows, ROOM, request.room)
     context.allow("room.join", scope(room))
+    at_home(room, context)
     known = any(member.id == request.member.id for member in room.members)
     if not room.open or known is (request.fact is Fact.JOINED):
         return Decision(id=room.id)
@@ -151,12 +158,15 @@ def decide_chair(rows: Rows, request: ChairAct, context: Context) -> Decision:
 
 def _opened(rows: Editing, written: Written) -> None:
     entry, body = written.entry, written.entry.body
-    incident = incidents.of(rows, written)
     kind, _, key = entry.subject.partition("/")
+    incident = rows.get(INCIDENT, key if kind == "incident" else body.get("incident") or "")
     room = Room(
         id=body["room"],
         title=written.secrets.get("title", ""),
-        incident=key if kind == "incident" else None,
+        node=entry.origin,
+        link=body.get("link", ""),
+        planned=kind != "incident",
+        incident=key if kind == "incident" else body.get("incident"),
         organisation=body["organisation"],
         parties=sorted({*(incident.parties if incident is not None else ()), *body.get("parties", ())}),
         invited=body.get("invited", []),

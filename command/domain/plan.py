@@ -37,7 +37,7 @@ from command.base.schema import (
 from command.domain import incident as incidents
 from command.domain.fence import RULES_DEFAULT, Rule, Rules, fence_draft
 from command.domain.incident import INCIDENT, Incident
-from command.domain.meeting import room_draft
+from command.domain.meeting import room_drafts
 from command.domain.notice import NoticeKind, Recipients, notice_draft
 from command.domain.order import IssueOrder, Ladder, order_draft, parties_of
 from command.domain.registry import ORGANISATION, SUBJECT
@@ -245,8 +245,8 @@ def _effects(rows: Rows, plan: Plan, incident: Incident, context: Context) -> tu
         made["orders"].append(key)
         drafts.append(draft)
     if plan.room is not None:
-        made["room"], draft = room_draft(context, incident, plan.room.title, context.by.account)
-        drafts.append(draft)
+        made["room"], opening = room_drafts(context, incident, plan.room.title, context.by.account)
+        drafts += opening
     if plan.fence is not None:
         made["fence"], draft = _fence(plan.fence, incident, context)
         drafts.append(draft)

@@ -34,9 +34,14 @@ class Member(Value, frozen=True, kw_only=True):
 
 
 class Room(Row, frozen=True, kw_only=True):
-    """`chair` is an account or a person; `incident` None for an ordinary meeting; `invited` the persons called to it."""
+    """`chair` is an account or a person; `incident` None for an ordinary meeting; `invited` the persons called to it. `node`
+    hosts it; `link` is where it is joined there, "" where that node knows no address of its own. `planned`: it was called for
+    a time, and all of it stands in the stream `meeting/ID`."""
 
     title: ShortText
+    node: str = ""
+    link: str = ""
+    planned: bool = False
     incident: Id | None = None
     organisation: Id
     parties: list[Id] = []
@@ -49,7 +54,7 @@ class Room(Row, frozen=True, kw_only=True):
 
     @property
     def subject(self) -> str:
-        return f"incident/{self.incident}" if self.incident else f"meeting/{self.id}"
+        return f"incident/{self.incident}" if self.incident and not self.planned else f"meeting/{self.id}"
 
 
 def _room_topics(row: Room) -> tuple[str, ...]:
@@ -210,25 +215,38 @@ def copied(room: Room) -> dict[str, Any]:
     return {"room": room.id, "organisation": room.organisation, "parties": room.parties, "chair": room.chair}
 
 
+def room_link(link: str, key: str) -> str:
+    """Where a room is joined at a node that people reach at `link`; "" where it can't know."""
+    return f"{link}/#/room/{key}" if link else ""
+
+
+def at_home(room: Room, context: Context) -> None:
+    """A room is run by the node that hosts it. Raises `Conflict("room.elsewhere")`, which says where to join."""
+    if room.node not in ("", context.node):
+        raise Conflict("room.elsewhere", "Another node hosts this room; join it there.", node=room.node, link=room.link)
+
+
 def take_chair(rows: Rows, key: str, context: Context, *, closed: bool = False) -> tuple[Room, Meeting]:
     """The open room (or with `closed` any) and its control, for whoever may act as its chair: those with the right, and
-    co-chairs."""
+    co-chairs. Raises as `at_home`."""
     room = need(rows, ROOM, key)
     meeting = need(rows, MEETING, key)
     if context.by.account in meeting.cochairs:
         context.allow("room.join", scope(room))
     else:
         context.allow("room.chair", chairing(room))
+    at_home(room, context)
     if not room.open and not closed:
         raise Conflict("room.closed", "The room is closed.")
     return room, meeting
 
 
 def take_part(rows: Rows, key: str, context: Context) -> tuple[Room, Meeting]:
-    """The open room and its control, for somebody who sits in it."""
+    """The open room and its control, for somebody who sits in it. Raises as `at_home`."""
     room = need(rows, ROOM, key)
     meeting = need(rows, MEETING, key)
     context.allow("room.join", scope(room))
+    at_home(room, context)
     if not room.open:
         raise Conflict("room.closed", "The room is closed.")
     if context.actor is not None and context.by.account not in present(room):

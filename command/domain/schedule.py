@@ -20,8 +20,10 @@ from command.base.timer import HANDLERS, TIMER, Timer, arm, disarm
 from command.domain import incident as incidents
 from command.domain.incident import INCIDENT
 from command.domain.invitation import texts
+from command.domain.nodes import HOME, line, node_of
 from command.domain.notice import NoticeKind, Recipients, notice_draft
 from command.domain.registry import ACCOUNT, GROUP, ORGANISATION, PERSON, on_duty
+from command.domain.room import room_link
 
 INVITED_MAX = 200
 LISTS_MAX = 50
@@ -67,9 +69,12 @@ def step(state: State, to: Step) -> State:
 
 class Schedule(Row, frozen=True, kw_only=True):
     """A meeting's plan. `people` are the invited one by one, as its lists were at the last edit; `utc_offset_min` is the
-    clock that its texts speak of; `link` how it is reached, "" where the node knows no address of its own."""
+    clock that its texts speak of; `link` how it is reached, "" where the node knows no address of its own. `node` hosts it,
+    `nodes` are those whose people are invited: with the host they get it, and nobody else does."""
 
     title: Name
+    node: str = ""
+    nodes: list[str] = []
     agenda: Text = ""
     organisation: Id
     incident: Id | None = None
@@ -175,6 +180,24 @@ def invited(rows: Rows, persons: list[str], groups: list[str], organisations: li
     return list(found)
 
 
+def seats(rows: Rows, people: list[str], organisations: list[str], here: str) -> list[str]:
+    """The nodes whose people these are. Somebody of an organisation without a seat of its own belongs to the node that
+    registered them, if that stands below the seat which answers for it."""
+    found = {node_of(rows, key, here) for key in organisations}
+    for key in people:
+        person, home = rows.get(PERSON, key), rows.get(HOME, f"person/{key}")
+        seat = here if person is None else node_of(rows, person.organisation, here)
+        found.add(home.node if home is not None and seat in line(rows, home.node) else seat)
+    return sorted(found)
+
+
+def _here(row: Schedule, context: Context) -> None:
+    """As `room.at_home`, before there is a room."""
+    if row.node not in ("", context.node):
+        hint = "Another node hosts this meeting; change it there."
+        raise Conflict("room.elsewhere", hint, node=row.node, link=row.link)
+
+
 def _check(title: str, starts_at: int, ends_at: int) -> None:
     if any(c < " " for c in title):
         raise Rejected("meeting.title", "The title is one line of text.")
@@ -207,14 +230,15 @@ def decide_schedule(rows: Rows, request: ScheduleMeeting, context: Context, link
         "organisation": organisation,
         "chair": chair,
         "people": invited(rows, request.persons, request.groups, request.on_duty, request.starts_at),
-        "link": f"{link}/#/room/{key}" if link else "",
+        "link": room_link(link, key),
         "exercise": incident is not None and incident.exercise,
     }
+    body["nodes"] = seats(rows, body["people"], request.on_duty, context.node)
     private = {"title": request.title, "agenda": request.agenda}
     subject = f"meeting/{key}"
     drafts = [Draft(subject=subject, kind="meeting.scheduled", body=body, private=private)]
     if request.notify:
-        row = _row(body, private, context.by.account, context.now)
+        row = _row(body, private, context.by.account, context.now, context.node)
         drafts += _tell(context, row, row.people, "invited", words)
     return Decision(drafts=drafts, id=key)
 
@@ -222,6 +246,7 @@ def decide_schedule(rows: Rows, request: ScheduleMeeting, context: Context, link
 def decide_edit(rows: Rows, request: EditMeeting, context: Context, words: Words) -> Decision:
     row = need(rows, SCHEDULE, request.id)
     context.allow("room.chair", _own(row))
+    _here(row, context)
     fresh(row, request.version, request)
     if row.state is not State.PLANNED:
         raise Conflict("meeting.begun", "The meeting has begun or is over.", state=row.state)
@@ -236,6 +261,7 @@ def decide_edit(rows: Rows, request: EditMeeting, context: Context, words: Words
     if after.chair != row.chair:
         need(rows, ACCOUNT, after.chair)
     changes["people"] = invited(rows, after.persons, after.groups, after.on_duty, after.starts_at)
+    changes["nodes"] = seats(rows, changes["people"], after.on_duty, context.node)
     after = replace(after, people=changes["people"])
     drafts = [
         Draft(subject=row.subject, kind="meeting.edited", body={"room": row.id, **changes}, private=private or None)
@@ -256,6 +282,7 @@ def decide_edit(rows: Rows, request: EditMeeting, context: Context, words: Words
 def decide_cancel(rows: Rows, request: CancelMeeting, context: Context, words: Words) -> Decision:
     row = need(rows, SCHEDULE, request.id)
     context.allow("room.chair", _own(row))
+    _here(row, context)
     fresh(row, request.version, request)
     step(row.state, Step.CANCEL)
     private = {"reason": request.reason} if request.reason else None
@@ -269,29 +296,32 @@ def decide_cancel(rows: Rows, request: CancelMeeting, context: Context, words: W
 def decide_begin(rows: Rows, request: BeginMeeting, context: Context) -> Decision:
     row = need(rows, SCHEDULE, request.id)
     context.allow("room.chair", _own(row))
+    _here(row, context)
     if row.state is State.OPENED:
         return Decision(id=row.id)
     step(row.state, Step.OPEN)
-    return Decision(drafts=[_opening(rows, row)], id=row.id)
+    return Decision(drafts=_opening(rows, row), id=row.id)
 
 
-def _opening(rows: Rows, row: Schedule) -> Draft:
-    """The room of a scheduled meeting: on its incident's timeline while that is open, else in its own stream."""
+def _opening(rows: Rows, row: Schedule) -> list[Draft]:
+    """The room of a scheduled meeting, in the meeting's own stream: it goes to the invited and not to everybody of an
+    incident. An open incident's timeline says that it was opened, and no more."""
     incident = rows.get(INCIDENT, row.incident) if row.incident else None
-    live = incident is not None and incident.open
-    return Draft(
-        subject=incident.subject if incident is not None and live else row.subject,
-        kind="room.opened",
-        body={
-            "room": row.id,
-            "chair": row.chair,
-            "organisation": row.organisation,
-            "parties": row.parties,
-            "invited": row.people,
-        },
-        private={"title": row.title},
-        claim=incident.claim if incident is not None and live else None,
-    )
+    if incident is not None and not incident.open:
+        incident = None
+    body = {
+        "room": row.id,
+        "chair": row.chair,
+        "organisation": row.organisation,
+        "parties": row.parties,
+        "invited": row.people,
+        "link": row.link,
+        **({"incident": incident.id} if incident is not None else {}),
+    }
+    drafts = [Draft(subject=row.subject, kind="room.opened", body=body, private={"title": row.title})]
+    if incident is not None:
+        drafts.append(Draft(subject=incident.subject, kind="meeting.opened", body={"room": row.id}))
+    return drafts
 
 
 # -- telling
@@ -339,7 +369,7 @@ def on_remind(rows: Rows, timer: Timer, context: Context) -> list[Draft]:
 def on_open(rows: Rows, timer: Timer, context: Context) -> list[Draft]:
     """It begins soon: the room opens by itself."""
     row = rows.get(SCHEDULE, timer.about)
-    return [_opening(rows, row)] if row is not None and row.state is State.PLANNED else []
+    return _opening(rows, row) if row is not None and row.state is State.PLANNED else []
 
 
 HANDLERS |= {"meeting.remind": on_remind, "meeting.open": on_open}
@@ -348,11 +378,12 @@ HANDLERS |= {"meeting.remind": on_remind, "meeting.open": on_open}
 # -- folding
 
 
-def _row(body: dict[str, Any], private: dict[str, Any], by: str, at: int) -> Schedule:
+def _row(body: dict[str, Any], private: dict[str, Any], by: str, at: int, node: str) -> Schedule:
     values = {name: value for name, value in body.items() if name != "room"}
     return Schedule(
         id=body["room"],
-        title=private.get("title", ""),
+        node=node,
+        title=private.get("title", "") or f"meeting/{body['room']}",  # withheld or erased
         agenda=private.get("agenda", ""),
         created_by=by,
         updated_at=at,
@@ -362,7 +393,7 @@ def _row(body: dict[str, Any], private: dict[str, Any], by: str, at: int) -> Sch
 
 def _scheduled(rows: Editing, written: Written) -> None:
     entry = written.entry
-    row = _row(entry.body, written.secrets, entry.by.account, entry.at)
+    row = _row(entry.body, written.secrets, entry.by.account, entry.at, entry.origin)
     rows.add(SCHEDULE, row)
     _set_timers(rows, row)
 

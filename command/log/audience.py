@@ -14,8 +14,9 @@ from command.base import entry as entries
 from command.base.entry import Entry, Stream
 from command.domain.nodes import TreeNode
 from command.log.store import BRANCH, ENTRY, STREAM
-from command.tree import sharing
-from command.tree.sharing import INCIDENT, Concerned
+from command.tree import calling, sharing
+from command.tree.calling import Called
+from command.tree.sharing import INCIDENT, MEETING, Concerned
 
 LINE_MAX = 16
 SUBJECTS_MAX = 50_000
@@ -71,14 +72,31 @@ class _About:
         self.revision = -1
 
 
+class _Calls:
+    """What is known of one meeting: whom each node calls that wrote in it, and how far each stream was read for it."""
+
+    __slots__ = ("branches", "called", "read")
+
+    def __init__(self) -> None:
+        self.called: dict[str, Called] = {}
+        self.read: dict[int, int] = {}
+        self.branches = 0
+
+
 class Audience:
     """`holdings.Sharing`. Each call reads in the snapshot it is given."""
 
     def __init__(self, node: str, tree: NodeTree) -> None:
         self._node, self._tree = node, tree
         self._about: dict[str, _About] = {}
+        self._calls: dict[str, _Calls] = {}
+        self._snapshot: Connection | None = None
+        self._answers: dict[tuple[str, str, bool], frozenset[str]] = {}
+        """Of the snapshot that was asked last: a frame asks at every entry."""
 
     def shared(self, connection: Connection, stream: Stream, peer: str) -> bool:
+        if stream.subject.startswith(MEETING + "/"):
+            return stream.origin == peer or peer in self._called(connection, stream.subject, stream.origin)
         about = self._of(connection, stream.subject)
         if about is not None and about.nodes:
             return stream.origin == peer or peer in about.nodes
@@ -92,7 +110,9 @@ class Audience:
     def accepts(self, connection: Connection, stream: Stream, peer: str) -> bool:
         return sharing.accepts(stream, peer, self._node, self._tree)
 
-    def entitled(self, entry: Entry, peer: str) -> bool:
+    def entitled(self, connection: Connection, entry: Entry, peer: str) -> bool:
+        if entry.subject.startswith(MEETING + "/"):
+            return entry.origin == peer or peer in self._called(connection, entry.subject, entry.origin, now=True)
         return sharing.entitled(entry, peer, self._tree)
 
     def _of(self, connection: Connection, subject: str) -> _About | None:
@@ -110,6 +130,52 @@ class Audience:
         if before is not about.concerned or about.revision != self._tree.revision:
             about.nodes, about.revision = sharing.participants(about.concerned, self._tree), self._tree.revision
         return about
+
+    def _called(self, connection: Connection, subject: str, origin: str, *, now: bool = False) -> frozenset[str]:
+        """Who may hold what a node wrote of a meeting, or read its private parts now."""
+        if connection is not self._snapshot:
+            self._snapshot = connection
+            self._answers.clear()
+        asked = (subject, origin, now)
+        if asked in self._answers:
+            return self._answers[asked]
+        calls = self._calls_of(connection, subject)
+
+        def incident(key: str) -> Concerned:
+            about = self._of(connection, f"{INCIDENT}/{key}")
+            return Concerned() if about is None else about.concerned
+
+        found: set[str] = set()
+        for one in {origin, *(calls.called.get(origin, Called()).erased)}:
+            found |= calling.holders(one, calls.called.get(one, Called()), incident, self._tree, now=now)
+        answer = self._answers[asked] = frozenset(found)
+        return answer
+
+    def _calls_of(self, connection: Connection, subject: str) -> _Calls:
+        calls = self._calls.get(subject)
+        if calls is None:
+            if len(self._calls) >= SUBJECTS_MAX:
+                self._calls.clear()
+            calls = self._calls[subject] = _Calls()
+        for row in connection.execute(sa.select(STREAM).where(STREAM.c.subject == subject)).all():
+            done = calls.read.get(row.id, 0)
+            if done < row.length:
+                telling = holds_any(connection, calling.TELLING)
+                wanted = sa.select(ENTRY.c.data).where(ENTRY.c.stream == row.id, ENTRY.c.seq > done, telling)
+                self._hear(calls, connection.execute(wanted.order_by(ENTRY.c.seq)).scalars())
+                calls.read[row.id] = row.length
+        mine = BRANCH.c.subject == subject
+        count = connection.scalar(sa.select(sa.func.count()).select_from(BRANCH).where(mine)) or 0
+        if count != calls.branches:
+            self._hear(calls, connection.execute(sa.select(BRANCH.c.data).where(mine).order_by(BRANCH.c.seq)).scalars())
+            calls.branches = count
+        return calls
+
+    @staticmethod
+    def _hear(calls: _Calls, found: Iterable[bytes]) -> None:
+        for data in found:
+            entry = entries.decode(data)
+            calls.called[entry.origin] = calls.called.get(entry.origin, Called()).add(entry)
 
     def _read_on(self, connection: Connection, about: _About, row: Any) -> None:
         done = about.read.get(row.id, 0)

@@ -120,9 +120,8 @@ class Deciding:
     ) -> Receipt:
         decider = self._domain.deciders[type(submission.request)]
         tree = self._tree(self._rows)
-        context = Context(
-            submission.by, now, self._clock.id, submission.actor, tree, self._node, self._recording.generation
-        )
+        generation, link = self._recording.generation, self._domain.link
+        context = Context(submission.by, now, self._clock.id, submission.actor, tree, self._node, generation, link)
         decision: Decision = decider(self._rows, submission.request, context)
         if not context.asked:
             raise Denied("rights.unasked", f"No right guards {type(submission.request).__name__}; refused.")

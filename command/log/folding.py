@@ -28,6 +28,7 @@ from command.log.held import of_row, owned
 from command.log.intake import Taken
 from command.log.projecting import SAID_IN, TREE, Projecting
 from command.log.reach import Apart, Guest, Quiet, readable
+from command.log.rooms import MEETINGS, Rooms, received_rooms, room_of
 from command.log.store import BRANCH, STREAM, UNFOLDED, set_meta
 from command.log.submission import Bared
 from command.log.workspace import Scratch, Workspace
@@ -44,8 +45,6 @@ LAG_S_MAX = 10.0
 REST = 9.0
 """Times as long as folding took, a large incident is left alone afterwards."""
 KNOWN_MAX = 5_000
-BESIDE = ("room.", "meeting.")
-"""Kinds of an incident's entries whose rows are not folded with it."""
 
 
 class Folding:
@@ -56,8 +55,9 @@ class Folding:
         self._erasing = Erasing(rows)
         self._projecting = Projecting(domain, rows)
         self._anew = FoldingAnew(domain, rows, node, self._projecting)
+        self._rooms = Rooms(domain, rows, node, self._projecting)
         self._scrubbed: set[str] = set()
-        """Incidents in whose rows something still stands that was erased."""
+        """Incidents and meetings in whose rows something still stands that was erased."""
         self._bared: list[Bared] = []
         self.generation = ""
         self._known: dict[str, Folded] = {}
@@ -75,6 +75,7 @@ class Folding:
     def read(self, connection: Connection, now: float) -> None:
         self._known.clear()
         self._bared.clear()
+        self._rooms.forget()
         self._erasing.read(connection)
         self._folded = {row.subject: msgspec.json.decode(row.folded) for row in connection.execute(sa.select(UNFOLDED))}
         self._lagging = dict.fromkeys(self._folded, (now, now))
@@ -128,6 +129,8 @@ class Folding:
             known = self._known[entry.subject] = Folded()
         if known is not None:
             known.note(entry)
+        if self._crowd and "parties" in entry.body:
+            self._rooms.bound(entry.subject.partition("/")[2])
         if self._crowd and entry.kind != REPORTED and (entry.kind in CLAIM_KINDS or entry.kind == ADOPTED):
             self._lag(entry.subject)  # timers and late decisions follow the new owner
 
@@ -146,7 +149,7 @@ class Folding:
         return [f"{self._node}.{row.id}" for row in found if row.id != generation]
 
     def replay(self, written: Written) -> None:
-        """Fold an entry as it was when it came; the caller must `fold` every shared incident afterwards."""
+        """Fold an entry as it was when it came; the caller must `fold` every shared incident afterwards, then `fold_rooms`."""
         entry = written.entry
         if entry.kind == ERASED:
             assert self._rows.connection is not None
@@ -159,7 +162,7 @@ class Folding:
             key = entry.subject.partition("/")[2]
             incident = self._rows.get(INCIDENT, key)
             self._projecting.safely(lambda one: self._projecting.of_incident(self._view(incident, key), one), written)
-        else:
+        elif not entry.subject.startswith(MEETINGS):
             self._projecting.safely(self._other, written)
 
     # -- entries of other nodes
@@ -177,7 +180,7 @@ class Folding:
             subject = written.entry.subject
             if subject.startswith("incident/"):
                 by_subject.setdefault(subject, []).append(written)
-            else:
+            elif not subject.startswith(MEETINGS):
                 self._projecting.safely(self._other, written)
                 tree_moved = tree_moved or subject == TREE
         if tree_moved:
@@ -185,6 +188,8 @@ class Folding:
         for subject, fresh in by_subject.items():
             self._incident(connection, subject, fresh, taken, now)
             self._delivered(fresh)
+            self._rooms.bound(subject.partition("/")[2])
+        self._rooms.received(connection, taken.fresh, at=at)
         for written in taken.fresh:
             if written.entry.kind == ERASED:
                 self._erased(written)
@@ -318,16 +323,15 @@ class Folding:
         return found
 
     def _scrub(self, connection: Connection, gone: Gone) -> None:
-        """Take what was in a private part out of the rows: an incident is folded anew, a row of the registry takes these fields
-        from its entries as they are now; any other row, also a room of an incident, is made anew with all tables at the next
-        start."""
+        """Take what was in a private part out of the rows: an incident and a room are folded anew, a row of the registry takes
+        these fields from its entries as they are now; any other row is made anew with all tables at the next start."""
         entry = gone.written.entry
         self._bared += [] if gone.bared is None else [gone.bared]
-        if entry.subject.startswith("incident/"):
-            self._scrubbed.add(entry.subject)
-            self._lag(entry.subject)
-            if entry.kind.startswith(BESIDE):
-                set_meta(connection, "read_schema", "")
+        room = room_of(entry)
+        if room is not None or entry.subject.startswith("incident/"):
+            subject = entry.subject if room is None else f"{MEETINGS}{room}"
+            self._scrubbed.add(subject)
+            self._lag(subject)
             return
         key = owned(entry.subject, entry.kind, entry.body)
         if key is None:
@@ -387,7 +391,9 @@ class Folding:
         self.wanted, self._at = [], at
         subject = min(self._lagging, key=lambda name: self._due(name, now))
         self.fold(connection, subject)
-        self._received_late(subject.partition("/")[2])
+        if subject.startswith("incident/"):
+            self._received_late(subject.partition("/")[2])
+            self._rooms.bound(subject.partition("/")[2])
         del self._lagging[subject]
         if subject in self._scrubbed:
             self._scrubbed.discard(subject)
@@ -423,8 +429,16 @@ class Folding:
         connection.execute(sa.delete(UNFOLDED).where(UNFOLDED.c.subject == subject))
         connection.execute(sa.insert(UNFOLDED).values(subject=subject, folded=msgspec.json.encode(folded)))
 
+    def fold_rooms(self, connection: Connection) -> None:
+        """After replaying everything and folding the incidents: the rooms of which something was received."""
+        for key, subjects in sorted(received_rooms(connection).items()):
+            self._rooms.fold(connection, key, subjects=subjects)
+
     def fold(self, connection: Connection, subject: str) -> None:
-        """An incident's rows from all its entries in canonical order."""
+        """An incident's rows from all its entries in canonical order, or a room's from all its host's."""
+        if subject.startswith(MEETINGS):
+            self._rooms.fold(connection, subject.removeprefix(MEETINGS))
+            return
         lost = set(self.earlier(self.generation)) if self.generation else set()
         self._known[subject], wanted = self._anew.fold(connection, subject, lost=lost, at=self._at)
         self.wanted += wanted

@@ -53,7 +53,7 @@ class Sharing(Protocol):
 
     def accepts(self, connection: Connection, stream: Stream, peer: str) -> bool: ...
 
-    def entitled(self, entry: Entry, peer: str) -> bool: ...
+    def entitled(self, connection: Connection, entry: Entry, peer: str) -> bool: ...
 
 
 class Holdings:
@@ -316,7 +316,7 @@ class Holdings:
 
     def _written(self, row: Row[Any], peer: str) -> Written:
         entry = entries.decode(row.data)
-        given = row.private is not None and self._sharing.entitled(entry, peer)
+        given = row.private is not None and self._sharing.entitled(self.connection, entry, peer)
         salt, part = (row.salt, row.private) if given else (None, None)
         return Written(entry=entry, data=row.data, hash=row.hash, salt=salt, private=part)
 

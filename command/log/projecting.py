@@ -15,6 +15,8 @@ from command.log.held import OWNED
 from command.log.workspace import Workspace
 
 TREE = "tree"
+BESIDE = ("room.", "meeting.")
+"""Kinds of an incident's entries whose rows are not folded with it, but by `rooms`."""
 SAID_IN: dict[str, tuple[str, ...]] = {
     "incident": (
         *("incident.", "order.", "alarm.", "notice.", "room.", "meeting.", "fence.", "ownership.", "timer.", "report."),
@@ -43,12 +45,12 @@ class Projecting:
 
     def of_incident(self, rows: Editing, written: Written) -> None:
         """Project an entry of an incident that counts. What a node says of timers while another owns the incident is about
-        its own: a guest can't stop the owner's."""
+        its own: a guest can't stop the owner's. What is said of rooms is not for here."""
         entry = written.entry
         incident = self._rows.get(INCIDENT, entry.subject.partition("/")[2])
         if entry.kind.startswith("timer.") and incident is not None and incident.owner != entry.origin:
             return
-        if entry.kind.startswith(SAID_IN["incident"]):
+        if entry.kind.startswith(SAID_IN["incident"]) and not entry.kind.startswith(BESIDE):
             self._domain.project(rows, written)
 
     def safely(self, work: Callable[[Written], None], written: Written) -> None:

@@ -106,6 +106,17 @@ class Anew(Quiet):
         return timer is not None and timer.kind.startswith(OWNERS_TIMERS)
 
 
+class Hosted(Quiet):
+    """Rows for a room that another node hosts: that room's and no other's; its timers run there."""
+
+    def __init__(self, rows: Editing, room: str) -> None:
+        super().__init__(rows)
+        self._room = room
+
+    def _within(self, row: Row) -> bool:
+        return bool(getattr(row, "room", row.id) == self._room)
+
+
 class Apart(Quiet):
     """Rows for another node's registry: of what stands several in an entry, each row is its own node's to change."""
 

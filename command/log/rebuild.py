@@ -105,5 +105,9 @@ def rebuild(store: Store, domain: Domain) -> int:
             folding.fold(connection, subject)
             rows.flush()
             rows.committed()
+        rows.begin(connection)
+        folding.fold_rooms(connection)
+        rows.flush()
+        rows.committed()
         connection.execute(sa.delete(UNFOLDED))
     return count

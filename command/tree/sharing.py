@@ -13,7 +13,7 @@ from command.base.entry import Entry, Stream
 from command.base.schema import Level
 from command.tree.claim import Hierarchy
 
-TREE, REGISTRY, AUDIT, INCIDENT = "tree", "registry", "audit", "incident"
+TREE, REGISTRY, AUDIT, INCIDENT, MEETING = "tree", "registry", "audit", "incident", "meeting"
 
 PROVINCE, CITY, COUNTY, FIELD = "province", "city", "county", "field"
 REACH: dict[str, tuple[str, ...]] = {
@@ -119,12 +119,12 @@ def may_hold(stream: Stream, node: str, about: Concerned | None, nodes: Nodes) -
 
 def accepts(stream: Stream, peer: str, me: str, nodes: Nodes) -> bool:
     """Whether we take the stream from the peer: from a superior what it gives; from a subordinate what is ours, registries of
-    our own line, and incidents. (Whether an incident concerns us can't be known before all its streams are here, and a node
-    that was set back has to get back even what came from above.)"""
+    our own line, incidents and meetings. (Whether an incident concerns us can't be known before all its streams are here, and
+    a node that was set back has to get back even what came from above.)"""
     subject = stream.subject.partition("/")[0]
     if subject == AUDIT or not nodes.line(stream.origin):
         return False
-    if subject in (TREE, INCIDENT) or stream.origin == me or peer in nodes.line(me)[:-1]:
+    if subject in (TREE, INCIDENT, MEETING) or stream.origin == me or peer in nodes.line(me)[:-1]:
         return True
     return subject == REGISTRY and related(nodes, stream.origin, me)
 

@@ -21,6 +21,8 @@ from command.base.entry import Entry, Stream
 from command.base.supervise import end, forever, spawn
 from command.domain.erasure import ERASED_FILE
 from command.domain.nodes import NODE, TreeNode
+from command.domain.room import ROOM
+from command.domain.schedule import SCHEDULE
 from command.edge.api import Node
 from command.log.audience import Audience, NodeTree
 from command.log.holdings import Holdings
@@ -41,8 +43,9 @@ PART = "uplink"
 RECOVERING = "recovering"
 """Among the node's parts while it is made again from its superior: its former generations are expected to come back."""
 TICK_S = 1.0
-WIDENING = ("order.issued", "incident.", "ownership.", "room.opened", "plan.approved")
-"""Kinds after which an incident may concern another node: then all its streams are looked at, not only those that grew."""
+WIDENING = ("order.issued", "incident.", "ownership.", "room.opened", "plan.approved", "meeting.edited")
+"""Kinds after which an incident or a meeting may concern another node: then all its streams are looked at, and those of the
+incident's meetings, not only those that grew."""
 
 T = TypeVar("T")
 journal = structlog.get_logger("uplink")
@@ -131,7 +134,7 @@ class Uplink:
             self._grown.add(entry.stream)
             if "attachments" in entry.body:
                 self._news.append(entry)
-            if entry.kind.startswith(WIDENING) and entry.subject.startswith("incident/"):
+            if entry.kind.startswith(WIDENING) and entry.subject.startswith(("incident/", "meeting/")):
                 self._widened.add(entry.subject)
         for change in commit.changes:
             if change.table == ERASED_FILE.name and change.after is None:
@@ -181,9 +184,15 @@ class Uplink:
             await self.peers.pop(node).stop()
 
     def _streams_of(self, subjects: set[str] | None) -> set[Stream]:
-        """All streams of some subjects; of all when None."""
+        """All streams of some subjects, and of the meetings of those that are incidents; of all when None."""
         if subjects is not None and not subjects:
             return set()
+        if subjects is not None:
+            keys = [one.partition("/")[2] for one in sorted(subjects) if one.startswith("incident/")][:400]
+            for table in (ROOM, SCHEDULE):
+                sql = self._node.store.shelf(table).sql
+                rows = self._holdings.connection.execute(sa.select(sql.c.id).where(sql.c.incident.in_(keys)))
+                subjects = subjects | {f"meeting/{row.id}" for row in rows}
         wanted = sa.select(STREAM.c.subject, STREAM.c.origin, STREAM.c.generation)
         if subjects is not None:
             wanted = wanted.where(STREAM.c.subject.in_(sorted(subjects)[:900]))

@@ -8,6 +8,7 @@ import { live } from "../live.js";
 import { formDialog } from "../parts/dialog.js";
 import { Part } from "../parts/part.js";
 import { stateBadge } from "../parts/small.js";
+import { host, way } from "../room/elsewhere.js";
 import { may } from "../session.js";
 
 /** @param {Record<string, any>} incident */
@@ -24,7 +25,7 @@ async function openRoom(incident) {
 }
 
 class Rooms extends Part {
-  static follows = ["room", "notice"];
+  static follows = ["room", "notice", "node"];
   static properties = { incident: { attribute: false } };
   constructor() {
     super();
@@ -42,7 +43,7 @@ class Rooms extends Part {
         </header>
         ${rooms.length ? html`<ul class="plain-list">${rooms.map((room) => html`<li class="row spread">
           <div class="grow"><b>${room.title}</b><div class="small muted">${room.open ? t("incident.room_members", { n: room.members.length }) : t("incident.room_closed")}</div></div>
-          ${room.open ? html`<a class="button small" href=${`#/room/${room.id}`}>${t("incident.room_enter")}</a>` : nothing}
+          ${host(room)} ${room.open ? way(room, t("incident.room_enter")) : nothing}
         </li>`)}</ul>` : nothing}
       </section>
       ${notices.length ? html`<section class="panel"><header><h2>${t("nav.notices")} <span class="count">${notices.length}</span></h2></header>

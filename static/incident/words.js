@@ -67,6 +67,7 @@ const WORDS = {
   "room.left": (body, secret) => ({ title: t("say.room_left", { who: secret.name ?? body.member.account, name: roomName(body) }) }),
   "room.changed": (body, secret) => ({ title: t("say.room_changed", { who: secret.name ?? body.member.account, audio: t(body.member.audio ? "word.yes" : "word.no"), video: t(body.member.video ? "word.yes" : "word.no") }) }),
   "room.chair_acted": (body) => ({ title: t(`say.chair_${body.act}`, { kind: body.kind }) }),
+  "meeting.opened": (body) => ({ title: t("say.room_opened", { name: roomName(body) }) }),
   "fence.drawn": (body, secret) => ({ title: t("say.fence_drawn", { name: secret.name ?? "" }), text: body.rules.map((/** @type {string} */ rule) => t(`rules.${rule}`)).join(" · ") + (body.geometry.type === "Circle" ? ` · ${t("shape.Circle")} ${distance(body.geometry.radius_m)}` : "") }),
   "fence.edited": (body) => ({ title: t("say.fence_edited", { name: fenceName(body) }) }),
   "fence.removed": (body) => ({ title: t("say.fence_removed", { name: fenceName(body) }) }),

@@ -15,6 +15,7 @@ import { busy, empty, stateBadge } from "../parts/small.js";
 import { toast } from "../parts/toast.js";
 import "../parts/table.js";
 import { chairs } from "../room/control.js";
+import { elsewhere, host, way } from "../room/elsewhere.js";
 import { may } from "../session.js";
 import { guests, when } from "./planned.js";
 
@@ -98,7 +99,7 @@ const cancel = (row) =>
   });
 
 class MeetingsPage extends Part {
-  static follows = ["schedule", "organisation", "person", "account", "room"];
+  static follows = ["schedule", "organisation", "person", "account", "room", "node"];
   constructor() {
     super();
     styleSheet("/static/room/room.css");
@@ -128,16 +129,17 @@ class MeetingsPage extends Part {
 
   /** @param {Record<string, any>} row */
   one(row) {
-    const edits = row.state === "planned" && chairs(row.id);
+    const edits = row.state === "planned" && chairs(row.id) && !elsewhere(row);
     return html`<li class="row wrap" data-meeting=${row.id} data-state=${row.state}>
       <div class="grow"><b class="clip">${row.title}</b>
         <div class="small"><span class="num">${when(row)}</span> · ${organisationName(row.organisation)} · ${t("meeting.invited_n", { n: row.people.length })}</div>
-        ${row.people.length ? html`<div class="small muted clip">${guests(row)}</div>` : nothing}</div>
+        ${row.people.length ? html`<div class="small muted clip">${guests(row)}</div>` : nothing}${host(row)}</div>
       ${stateBadge("meeting.state", row.state)}
       ${edits ? html`<button class="small" data-act="edit" @click=${() => void scheduleMeeting(row)}>${t("act.edit")}</button>
         <button class="small" data-act="cancel" @click=${() => void cancel(row)}>${t("meeting.cancel")}</button>` : nothing}
       <a class="button small" href=${`${BASE}/meetings/${row.id}/calendar`} download aria-label=${t("meeting.calendar")} title=${t("meeting.calendar")}><wa-icon name="calendar3"></wa-icon></a>
-      <a class="button small" href=${`#/room/${row.id}`}>${t(row.state === "opened" ? "incident.room_enter" : "act.open")}</a>
+      ${elsewhere(row) ? html`<a class="button small" href=${`#/room/${row.id}`}>${t("act.open")}</a>` : nothing}
+      ${way(row, t(row.state === "opened" ? "incident.room_enter" : "act.open"))}
     </li>`;
   }
 }

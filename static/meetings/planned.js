@@ -7,7 +7,9 @@ import { fullTime, joined, organisationName, personName, shortTime } from "../fo
 import { t } from "../i18n.js";
 import { live } from "../live.js";
 import "../parts/small.js";
+import { nodeName } from "../parts/nodes.js";
 import { chairs } from "../room/control.js";
+import { elsewhere, way } from "../room/elsewhere.js";
 
 const NAMES_MAX = 30;
 
@@ -31,12 +33,13 @@ export function planned(row, begin) {
         <dt>${t("meeting.when")}</dt><dd title=${fullTime(row.starts_at)}>${when(row)} <fh-countdown .due=${row.starts_at} .settled=${row.state !== "planned"}></fh-countdown></dd>
         <dt>${t("room.chair")}</dt><dd>${chair}</dd>
         <dt>${t("meeting.organiser")}</dt><dd>${organisationName(row.organisation)}</dd>
+        ${elsewhere(row) ? html`<dt>${t("room.host")}</dt><dd>${nodeName(row.node)} ${way(row, "")}</dd>` : nothing}
         <dt>${t("meeting.invited")}</dt><dd>${row.people.length ? guests(row) : "—"}</dd>
         ${row.agenda ? html`<dt>${t("meeting.agenda")}</dt><dd class="prose">${row.agenda}</dd>` : nothing}
       </dl>
       <p class="note-line">${t(row.state === "planned" ? "meeting.opens_before" : `meeting.state.${row.state}`)}</p>
     </div>
     <footer class="prejoin-act"><a class="button" href=${`${BASE}/meetings/${row.id}/calendar`} download><wa-icon name="calendar3"></wa-icon>${t("meeting.calendar")}</a>
-      ${chairs(row.id) && row.state === "planned" ? html`<button class="primary" id="begin-meeting" @click=${begin}>${t("meeting.begin")}</button>` : nothing}</footer>
+      ${chairs(row.id) && row.state === "planned" && !elsewhere(row) ? html`<button class="primary" id="begin-meeting" @click=${begin}>${t("meeting.begin")}</button>` : nothing}</footer>
   </section></div>`;
 }

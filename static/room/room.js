@@ -14,6 +14,7 @@ import { who } from "../session.js";
 import { closeRoom } from "./chairing.js";
 import { chairs } from "./control.js";
 import { KINDS } from "./devices.js";
+import { elsewhere, there } from "./elsewhere.js";
 import { Local } from "./local.js";
 import { begin, interrupted, ongoing, resume, showing } from "./ongoing.js";
 import "./prejoin.js";
@@ -124,16 +125,17 @@ class RoomPage extends Part {
     if (this.call) return this.inside(this.call);
     const plan = live.row("schedule", this.params.id);
     if (plan && !this.row) return planned(plan, () => this.begin());
+    if (elsewhere(this.row)) return there(this.row ?? {}, html`<fh-room-record .room=${this.params.id} .chairs=${false}></fh-room-record>`);
     if (this.local) return html`<fh-room-prejoin .local=${this.local} .room=${this.row} .ended=${this.ended} @join=${this.join}></fh-room-prejoin>`;
     return this.outside();
   }
 
-  /** A room that has closed needs no camera. */
+  /** A room that has closed, or is held elsewhere, needs no camera. */
   willUpdate() {
-    if (this.call || !this.local || !this.row || this.row.open) return;
+    if (this.call || !this.local || !this.row || (this.row.open && !elsewhere(this.row))) return;
     this.local.close();
     this.local = null;
-    this.ended ||= "room.closed";
+    if (!this.row.open) this.ended ||= "room.closed";
   }
 
   async begin() {

@@ -192,7 +192,7 @@ async def test_a_plan_becomes_everything_in_one_decision_and_only_on_approval(
         leader = actor(Role.LEADER, w.county)
         before = n.log.position
         receipt = await n.log.append(DecideActivation(id=key, version=1, approve=True), By(account="l"), actor=leader)
-        assert n.log.position == before + 1 and len(receipt.entries) == 6
+        assert n.log.position == before + 1 and len(receipt.entries) == 7
         activation = await get(n, ACTIVATION, key)
         assert activation.orders and activation.notice and activation.room and activation.fence
         found: Incident = await get(n, INCIDENT, incident)

@@ -47,7 +47,6 @@ from command.domain import (
 )
 from command.domain import room as rooms
 from command.edge.api import Node
-from command.log.folding import BESIDE
 from command.log.writer import Commit, Receipt
 from sms import broadcast, expansion, inbox, message, outbox, retention
 from sms.numbers import demo_number
@@ -69,7 +68,7 @@ class Maker:
         self.refused: Counter[str] = Counter()
         self.number = 0
         self.told: list[Written] = []
-        """Entries of incidents that have a private part: what can be erased with an effect at once."""
+        """Entries of incidents and meetings that have a private part: what can be erased with an effect at once."""
         n.bus.listen(self._learn)
 
     def _learn(self, commit: Commit) -> None:
@@ -78,8 +77,8 @@ class Maker:
                 self.rows[change.table].pop(change.key, None)
             else:
                 self.rows[change.table][change.key] = change.after
-        folded = (one for one in commit.written if one.entry.subject.startswith("incident/"))
-        self.told += [one for one in folded if one.private and not one.entry.kind.startswith(BESIDE)]
+        folded = (one for one in commit.written if one.entry.subject.startswith(("incident/", "meeting/")))
+        self.told += [one for one in folded if one.private]
 
     # -- pieces
 

@@ -351,7 +351,7 @@ class Told:
         number, stretch = output.layer.newest.number, output.splice.now
         packet = output.layer.ring.find(number)
         assert packet is not None
-        return low(plant, lambda: output.send_again(output.rewritten(packet, stretch, number), 1e6))
+        return low(plant, lambda: output.send_again(output.rewritten(packet, stretch, number)))
 
 
 class _Ears:

@@ -17,12 +17,14 @@ from ipaddress import ip_address
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Protocol
 
+from media.steering import beside
+
 if TYPE_CHECKING:
     from media.port import Endpoint
 
 DRAIN_MAX = 64
-REPORTS_AT_ONCE = 8  # so much of what was said about media (RTCP) is heard before the socket is looked at again
-REPORTS_WAITING_MAX = 1024
+REPORTS_AT_ONCE = 8  # so many packets of RTCP are read before media is looked for again
+REPORT_AGE_MAX_S = 0.1
 DATAGRAM_BYTES_MAX = 2048
 SEND_QUEUE_MAX = 512
 SOCKET_BUFFER_BYTES = 4 << 20
@@ -35,10 +37,12 @@ IPV6_PKTINFO = 50
 SOL_UDP = 17
 UDP_SEGMENT = 103
 SO_RCVBUFFORCE = 33
+SO_TIMESTAMPNS = 35
 SO_SNDBUFFORCE = 32
 PKTINFO = Struct("=i4s4s")
 PKTINFO6 = Struct("=16si")
 SEGMENT = Struct("=H")
+TIMESPEC = Struct("@qq")
 NO_GSO_ERRORS = frozenset((errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP))
 
 Address = tuple[Any, ...]
@@ -107,18 +111,20 @@ class Datagrams:
         other: Callable[[bytes, Ancillary, Address, Line, float], None],
         flush: Callable[[float], None],
         now: Callable[[], float],
+        wall: Callable[[], int],
         counters: Counter[str],
         dropped: Counter[str],
     ) -> None:
         self.gso = True
         self.queue: deque[tuple[bytes, Ancillary, Address]] = deque()
-        self._reports: deque[tuple[Endpoint, bytes, Address]] = deque()
+        self._reports: socket.socket | None = None
         self._hearing = False
         self.family = family
         self._by_address = by_address
         self._other = other
         self._flush = flush
         self._now = now
+        self._wall = wall
         self._counters = counters
         self._dropped = dropped
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
@@ -142,7 +148,15 @@ class Datagrams:
             except OSError:  # only root may go past net.core.[rw]mem_max
                 sock.setsockopt(socket.SOL_SOCKET, plain, SOCKET_BUFFER_BYTES)
         sock.bind((bind, number))
+        self._reports = beside(sock)
+        if self._reports is not None:
+            self._reports.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         return int(sock.getsockname()[1])
+
+    @property
+    def steered(self) -> bool:
+        """Whether RTCP comes on a socket of its own; otherwise it wakes us like everything else."""
+        return self._reports is not None
 
     def listen(self) -> None:
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._readable)
@@ -153,7 +167,9 @@ class Datagrams:
             loop.remove_reader(self._socket.fileno())
             loop.remove_writer(self._socket.fileno())
             self._socket.close()
-            self._reports.clear()
+        if self._reports is not None:
+            self._reports.close()
+            self._reports = None
 
     # -- in --
 
@@ -176,32 +192,42 @@ class Datagrams:
             if 128 <= first <= 191 and len(data) >= SHORTEST_MEDIA:
                 endpoint = by_address.get(address)
                 if endpoint is not None:
-                    if 192 <= data[1] <= 223:  # RFC 5761 §4: RTCP
-                        self._reports.append((endpoint, data, address))
-                    else:
-                        endpoint.media_received(data, address, now)
+                    endpoint.media_received(data, address, now)
                     continue
             self._other(data, ancillary, address, self, now)
         self._counters["rx_packets"] += packets
         self._counters["rx_bytes"] += octets
         self._flush(now)
-        if self._reports and not self._hearing:
-            self._hear()
+        if not self._hearing:
+            self.hear()
 
-    def _hear(self) -> None:
-        """Hand on RTCP, a few packets at a time: forty subscribers that report at once must not hold up a picture."""
+    def hear(self) -> None:
+        """Read the RTCP that has come, which wakes nobody: after media, or when the owner calls, at least once per tick.
+
+        A few packets at a time: forty subscribers that report at once must not hold up a picture.
+        """
         self._hearing = False
-        reports = self._reports
-        while len(reports) > REPORTS_WAITING_MAX:
-            reports.popleft()
-            self._dropped["reports waiting"] += 1
-        now = self._now()
-        for _ in range(min(REPORTS_AT_ONCE, len(reports))):
-            endpoint, data, address = reports.popleft()
-            endpoint.media_received(data, address, now)
-        if reports:
+        if self._reports is None:
+            return
+        packets = octets = 0
+        now, wall_s = self._now(), self._wall() / 1e6
+        for _ in range(REPORTS_AT_ONCE):
+            try:
+                data, ancillary, _flags, address = self._reports.recvmsg(DATAGRAM_BYTES_MAX, 64)
+            except (BlockingIOError, InterruptedError):
+                break
+            packets += 1
+            octets += len(data)
+            endpoint = self._by_address.get(address) if len(data) >= SHORTEST_MEDIA else None
+            if endpoint is not None:
+                endpoint.media_received(data, address, now - _age_s(ancillary, wall_s))
+            else:
+                self._other(data, [], address, self, now)
+        else:
             self._hearing = True
-            asyncio.get_running_loop().call_soon(self._hear)
+            asyncio.get_running_loop().call_soon(self.hear)
+        self._counters["rx_packets"] += packets
+        self._counters["rx_bytes"] += octets
 
     # -- out --
 
@@ -276,6 +302,16 @@ class Datagrams:
                 self._dropped[f"send {errno.errorcode.get(error.errno or 0, '?')}"] += 1
             self.queue.popleft()
         asyncio.get_running_loop().remove_writer(self._socket.fileno())
+
+
+def _age_s(ancillary: Ancillary, wall_s: float) -> float:
+    """How long a datagram has waited in its socket; 0 if the kernel doesn't say, or the clock was set meanwhile."""
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
+            seconds, nanoseconds = TIMESPEC.unpack(data)
+            age_s: float = wall_s - seconds - nanoseconds / 1e9
+            return age_s if 0.0 <= age_s <= REPORT_AGE_MAX_S else 0.0
+    return 0.0
 
 
 def answering(ancillary: Ancillary) -> Ancillary:

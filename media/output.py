@@ -172,17 +172,17 @@ class Output:
                 continue
             if now_s > self._replayed_until_s:
                 self._replayed.clear()
-            if self.send_again(self.rewritten(packet, stretch, number), now_s):
+            if self.send_again(self.rewritten(packet, stretch, number)):
                 self.resent += 1
 
-    def send_again(self, packet: bytes, now_s: float) -> bool:
+    def send_again(self, packet: bytes) -> bool:
         """Send one of our packets once more, as RTX where negotiated."""
         if self.rtx_type:
             packet = rtx(packet, self.rtx_type, self.out.rtx, self._rtx_sequence)
             self._rtx_sequence += 1
-        return self._send(packet, now_s)
+        return self._send(packet)
 
-    def probe(self, octets: int, packets_max: int, now_s: float) -> tuple[int, int] | None:
+    def probe(self, octets: int, packets_max: int) -> tuple[int, int] | None:
         """Send about `octets` of what was sent last once more, back to back; the numbers of the first and the last."""
         layer, stretch, downlink = self.layer, self.splice.now, self.downlink
         if layer is None or stretch is None or downlink is None or layer.newest is None:
@@ -196,15 +196,15 @@ class Output:
                     return None
                 number = layer.newest.number  # little was sent: the same again
                 continue
-            self.send_again(self.rewritten(packet, stretch, number), now_s)
+            self.send_again(self.rewritten(packet, stretch, number))
             numbers.append(downlink.newest)
             sent += len(packet)
             number -= 1
         return (numbers[0], numbers[-1]) if numbers else None
 
-    def _send(self, packet: bytes, now_s: float) -> bool:
+    def _send(self, packet: bytes) -> bool:
         if self.downlink is not None:
-            number = self.downlink.sent(1, len(packet), now_s)
+            number = self.downlink.sent(1, len(packet), self.peer.now())
             packet = packet[:TRANSPORT_AT] + (number & 0xFFFF).to_bytes(2, "big") + packet[TRANSPORT_AT + 2 :]
         return self.peer.send_rtp(packet)
 
@@ -259,7 +259,7 @@ class Output:
             self._replayed[number + stretch.number] = stamp & 0xFFFFFFFF
         self._replayed_until_s = now_s + REPLAY_REPAIR_S
         for number, packet in packets:
-            self._send(self.rewritten(packet, stretch, number), now_s)
+            self._send(self.rewritten(packet, stretch, number))
         self._counted = (self._counted[0] + len(packets), self._counted[1] + sum(len(p) for _, p in packets))
         return True
 

@@ -259,6 +259,10 @@ class Peer:
 
     # -- out --
 
+    def now(self) -> float:
+        """The time of sending (monotonic); RTCP is judged by when it came, which is a little earlier."""
+        return self._port.now()
+
     def send_rtcp(self, plain: bytes) -> None:
         """Protect and send a compound; dropped silently before DTLS is up."""
         if self.protector is None or self.destination is None:

@@ -67,6 +67,7 @@ class Port:
 
     def __init__(self, *, clock: Clock, flush: Callable[[float], None], log: Callable[[str, str, int], None]) -> None:
         self._now = self.now = clock.monotonic
+        self._wall = clock.now
         self.by_ufrag: dict[str, Generation] = {}
         self.by_address: dict[Address, Endpoint] = {}
         self.counters: Counter[str] = Counter()
@@ -133,6 +134,7 @@ class Port:
                 other=self._other,
                 flush=self._flush,
                 now=self._now,
+                wall=self._wall,
                 counters=self.counters,
                 dropped=self.dropped,
             )
@@ -173,7 +175,9 @@ class Port:
         self.streams.close()
 
     def sweep(self, now_s: float) -> None:
-        """Close TCP connections that lead nowhere; cheap enough for every tick."""
+        """Hear what was said about media while none came, and close TCP connections that lead nowhere; for every tick."""
+        for each in self.datagrams:
+            each.hear()
         if now_s - self._swept_at_s >= SWEEP_S:
             self._swept_at_s = now_s
             self.streams.sweep(now_s)

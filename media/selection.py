@@ -170,7 +170,7 @@ class Selection:
         source = next((o for o in outputs if o.downlink is not None and o.layer is not None), None)
         if source is None:
             return
-        sent = source.probe(octets, PROBE_PACKETS_MAX, now_s)
+        sent = source.probe(octets, PROBE_PACKETS_MAX)
         if sent is not None:
             downlink.probing(*sent, needed_bps, now_s)
 

@@ -23,6 +23,7 @@ TICK_S = 0.000250
 REFERENCE_S = 0.064
 STATUSES_MAX = 4096
 ARRIVALS_MAX = 2048
+TOLD_MAX = 600  # in one report: two octets for each, and a datagram takes 1,400
 CHUNK_STATUSES_MAX = 0x1FFF
 
 
@@ -146,13 +147,20 @@ class Arrivals:
             self._at.setdefault(extended, now_s)
 
     def report(self, ssrc: int) -> bytes | None:
-        """A feedback packet about what arrived since the last one (media source `ssrc`); None if nothing did."""
+        """A feedback packet about what arrived since the last one (media source `ssrc`); None if nothing did.
+
+        What is over `TOLD_MAX` numbers waits for the next one.
+        """
         if not self._at:
             return None
-        first = min(min(self._at), self._next)
-        numbers = range(first, min(self._newest + 1, first + STATUSES_MAX))
-        at, before, self._before, self._at = self._at, self._before, self._at, {}
-        self._next = self._newest + 1
+        first = min(self._at)
+        if 0 < first - self._next < TOLD_MAX:
+            first = self._next
+        end = min(self._newest + 1, first + TOLD_MAX)
+        numbers = range(first, end)
+        rest = {number: time for number, time in self._at.items() if number >= end} if end <= self._newest else {}
+        at, before, self._before, self._at = self._at, self._before, self._at, rest
+        self._next = max(self._next, end)
         self._count = (self._count + 1) & 0xFF
         times = [at.get(number, before.get(number)) for number in numbers]
         earliest = min(time for time in times if time is not None)

@@ -13,7 +13,7 @@ import pytest
 from aioice import stun as foreign
 
 from command.base.clock import ManualClock
-from media.datagrams import SEND_QUEUE_MAX, Destination
+from media.datagrams import REPORTS_AT_ONCE, SEND_QUEUE_MAX, Destination
 from media.peer import ADDRESSES_MAX, CONSENT_S, FIRST_CHECK_S, Peer
 from media.port import Port
 from media.rtc import Certificate
@@ -98,6 +98,49 @@ async def test_a_burst_arrives_as_its_packets_with_and_without_gso(port: Port, g
     got = [await answer(sock) for _ in range(5)]
     assert b"".join(got) == data
     assert [len(item) for item in got] == [SEGMENT] * 4 + [100]
+
+
+async def test_rtcp_comes_on_a_socket_of_its_own_and_is_read_along_with_media(port: Port) -> None:
+    line = port.datagrams[0]
+    if not line.steered:
+        pytest.skip("this kernel doesn't steer")
+    sock = client(port)
+    for _ in range(3):
+        sock.send(b"\x80\xc8" + bytes(30))
+    await asyncio.sleep(0)
+    assert port.dropped["stranger"] == 0, "it wakes nobody"
+    sock.send(b"\x80\x60" + bytes(30))
+    await dropped(port, "stranger", 4)
+    sock.send(b"\x8f\xcd" + bytes(30))
+    line.hear()
+    assert port.dropped["stranger"] == 5
+
+
+async def test_a_storm_of_rtcp_is_read_in_pieces_with_looks_for_media_in_between(port: Port) -> None:
+    if not port.datagrams[0].steered:
+        pytest.skip("this kernel doesn't steer")
+    sock = client(port)
+    for _ in range(3 * REPORTS_AT_ONCE):
+        sock.send(b"\x80\xc8" + bytes(30))
+    port.datagrams[0].hear()
+    assert port.dropped["stranger"] == REPORTS_AT_ONCE
+    await dropped(port, "stranger", 3 * REPORTS_AT_ONCE)
+
+
+async def test_the_second_socket_lets_nobody_else_have_the_port(port: Port) -> None:
+    other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with other, pytest.raises(OSError):
+        other.bind(("127.0.0.1", port.number))
+
+
+async def test_where_the_kernel_does_not_steer_everything_comes_on_one_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("media.steering.SO_ATTACH_REUSEPORT_CBPF", 9999)
+    made = Port(clock=ManualClock(), flush=lambda now_s: None, log=lambda *line: None)
+    made.start("127.0.0.1", 0)
+    sock = client(made)
+    sock.send(b"\x80\xc8" + bytes(30))
+    await dropped(made, "stranger")
+    made.close()
 
 
 async def test_only_an_authentic_check_opens_an_address(port: Port) -> None:

@@ -6,7 +6,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media.twcc import ARRIVALS_MAX, HEAD, TICK_S, Arrivals, Report, bodies, read
+from media.twcc import ARRIVALS_MAX, HEAD, TICK_S, TOLD_MAX, Arrivals, Report, bodies, read
 
 
 def received(report: Report) -> dict[int, int]:
@@ -59,6 +59,29 @@ def test_a_late_packet_is_told_without_taking_back_what_was_told() -> None:
     report = read(arrivals.report(1) or b"")
     assert report is not None
     assert received(report).keys() == {11, 12, 13}
+
+
+def test_a_report_fits_a_datagram_and_the_rest_is_in_the_next() -> None:
+    arrivals = Arrivals()
+    for number in range(2 * TOLD_MAX - 100):
+        arrivals.add(number, 1.0 + number * (0.07 if number % 2 else 0.0))
+    told: list[int] = []
+    while (data := arrivals.report(1)) is not None:
+        assert len(data) <= 1400
+        report = read(data)
+        assert report is not None
+        told += range(report.base, report.base + len(report.arrivals))
+    assert told == list(range(2 * TOLD_MAX - 100))
+
+
+def test_after_a_gap_too_long_to_tell_the_report_begins_with_what_arrived() -> None:
+    arrivals = Arrivals()
+    arrivals.add(1, 1.0)
+    arrivals.report(1)
+    arrivals.add(2 * TOLD_MAX, 1.1)
+    report = read(arrivals.report(1) or b"")
+    assert report is not None
+    assert (report.base, len(report.arrivals)) == (2 * TOLD_MAX, 1)
 
 
 def test_no_more_arrivals_are_kept_than_the_limit() -> None:

@@ -8,6 +8,7 @@ import { eachSecond } from "./clock.js";
 import { post } from "./api.js";
 import { onLanguage, t } from "./i18n.js";
 import { live } from "./live.js";
+import { dueText } from "./parts/due.js";
 import { owned } from "./parts/nodes.js";
 import { may } from "./session.js";
 
@@ -39,7 +40,8 @@ export function words(alarm) {
   const incident = live.row("incident", alarm.incident);
   const order = live.row("order", alarm.order);
   const title = incident?.title ?? alarm.incident;
-  return t(`alarm.${alarm.kind}`, { title, task: order?.task ?? "" });
+  const due = live.row("report_due", alarm.report);
+  return t(`alarm.${alarm.kind}`, { title, task: order?.task ?? (due ? dueText(due) : "") });
 }
 
 /** Whether the sound can be heard: browsers wait for a click first. */
@@ -78,7 +80,7 @@ export const acknowledge = (alarm) => post(`/alarms/${alarm.id}/acknowledge`, {}
 
 /** Start watching; once. */
 export function watchAlarms() {
-  live.follow(["alarm", "incident", "order"], changed);
+  live.follow(["alarm", "incident", "order", "report_due"], changed);
   onLanguage(title);
   eachSecond(() => {
     if (beat++ % EVERY_S === 0) sound();

@@ -21,6 +21,7 @@ export const SECTIONS = [
   { name: "groups", icon: "collection", tag: "fh-admin-groups", rights: ["group.edit"], load: () => import("./groups.js") },
   { name: "roster", icon: "calendar-week", tag: "fh-admin-roster", rights: ["roster.edit"], load: () => import("./roster.js") },
   { name: "plans", icon: "journal-check", tag: "fh-admin-plans", rights: ["plan.edit"], load: () => import("./plans.js") },
+  { name: "reports", icon: "alarm", tag: "fh-admin-reports", rights: ["report_rule.edit"], load: () => import("./reports.js") },
   { name: "templates", icon: "chat-square-quote", tag: "fh-admin-templates", rights: ["template.edit"], load: () => import("./templates.js") },
   { name: "import", icon: "file-earmark-spreadsheet", tag: "fh-admin-import", rights: ["import.persons"], load: () => import("./import.js") },
   { name: "audit", icon: "shield-check", tag: "fh-admin-audit", rights: ["audit.read"], load: () => import("./audit.js") },

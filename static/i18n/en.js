@@ -6,8 +6,9 @@ import incident from "./en/incident.js";
 import notices from "./en/notices.js";
 import ownership from "./en/ownership.js";
 import picture from "./en/picture.js";
+import reports from "./en/reports.js";
 import room from "./en/room.js";
 import tree from "./en/tree.js";
 
 /** @type {Record<string, string>} */
-export default { ...base, ...picture, ...incident, ...room, ...field, ...notices, ...admin, ...tree, ...ownership };
+export default { ...base, ...picture, ...incident, ...room, ...field, ...notices, ...admin, ...tree, ...ownership, ...reports };

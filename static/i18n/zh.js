@@ -6,8 +6,9 @@ import incident from "./zh/incident.js";
 import notices from "./zh/notices.js";
 import ownership from "./zh/ownership.js";
 import picture from "./zh/picture.js";
+import reports from "./zh/reports.js";
 import room from "./zh/room.js";
 import tree from "./zh/tree.js";
 
 /** @type {Record<string, string>} */
-export default { ...base, ...picture, ...incident, ...room, ...field, ...notices, ...admin, ...tree, ...ownership };
+export default { ...base, ...picture, ...incident, ...room, ...field, ...notices, ...admin, ...tree, ...ownership, ...reports };

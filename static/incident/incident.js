@@ -10,6 +10,7 @@ import { Part, styleSheet } from "../parts/part.js";
 import { busy, empty, exerciseBadge, levelBadge, stateBadge } from "../parts/small.js";
 import { decides, nodeName } from "../parts/nodes.js";
 import { may } from "../session.js";
+import "../parts/dues.js";
 import "./facts.js";
 import "./orders.js";
 import "./ownership.js";
@@ -54,6 +55,7 @@ class IncidentPage extends Part {
           <fh-timeline .incident=${row}></fh-timeline>
         </div>
         <div class="column">
+          <fh-incident-dues .incident=${row}></fh-incident-dues>
           <fh-late-orders .incident=${row}></fh-late-orders>
           <fh-incident-ownership .incident=${row}></fh-incident-ownership>
           <fh-incident-plans .incident=${row}></fh-incident-plans>

@@ -2,10 +2,11 @@
 // Each kind of entry in words. Pure but for names; a kind without words here shows its raw body.
 
 import { html } from "lit";
-import { colon, distance, joined, partyName, personName, unitName } from "../format.js";
+import { colon, distance, joined, partyName, personName, shortTime, unitName } from "../format.js";
 import { language, t, tOr } from "../i18n.js";
 import { live } from "../live.js";
 import { shown } from "../parts/conflict.js";
+import { dueText, recipientName } from "../parts/due.js";
 import { nodeName } from "../parts/nodes.js";
 import { recipientsText } from "../parts/plan.js";
 
@@ -16,6 +17,7 @@ const ICONS = /** @type {Record<string, string>} */ ({
   "incident.reported": "exclamation-octagon", "incident.noted": "chat-left-text", "incident.sub_report": "file-earmark-text", "incident.level_set": "arrow-down-up",
   "order.overdue": "alarm-fill", "order.late": "alarm-fill", ownership: "diagram-3", "incident.asked": "person-raised-hand", "incident.invited": "people",
   "order.adopted": "check2-circle", "order.recalled": "x-circle", "order.undecided": "hourglass-bottom",
+  report: "file-earmark-text", "report.soon": "clock-history", "report.overdue": "alarm-fill",
 });
 
 /** @param {string} kind */
@@ -49,6 +51,9 @@ const WORDS = {
   "order.recalled": (body, secret) => ({ title: t("say.order_recalled", { to: assignee(body) }), text: secret.reason ?? task(body), tone: "warn" }),
   "order.undecided": (body) => ({ title: t("say.order_undecided", { to: assignee(body) }), text: task(body), tone: "bad" }),
   "order.rung": (body) => ({ title: t("say.order_rung", { to: assignee(body), means: tOr(`means.${body.means}`, body.means), n: body.rung + 1 }) }),
+  "report.due": (body) => ({ title: t("say.report_due", { report: t(`sub_report.${body.report}`), channel: t(`channel.${body.channel}`), to: recipientName(body), at: shortTime(body.due_at) }), tone: "warn" }),
+  "report.soon": (body) => ({ title: t("say.report_soon", { what: dueOf(body) }), tone: "warn" }),
+  "report.overdue": (body) => ({ title: t("say.report_overdue", { what: dueOf(body) }), tone: "bad" }),
   "ownership.offered": (body, secret) => ({ title: t("say.own_offered", { to: nodeName(body.to), way: way(body) }), text: secret.reason, tone: "warn" }),
   "ownership.requested": (body, secret) => ({ title: t("say.own_requested", { to: nodeName(body.to), way: way(body) }), text: secret.reason, tone: "warn" }),
   "ownership.agreed": (_body, secret) => ({ title: t("say.own_agreed"), text: secret.reason, tone: "good" }),
@@ -62,12 +67,12 @@ const WORDS = {
   "plan.approved": (body, secret) => ({ title: t("say.plan_approved", { name: planName(body), n: body.orders?.length ?? 0 }), text: secret.reason, tone: "good" }),
   "plan.refused": (body, secret) => ({ title: t("say.plan_refused", { name: planName(body) }), text: secret.reason, tone: "bad" }),
   "room.opened": (_body, secret) => ({ title: t("say.room_opened", { name: secret.title ?? "" }) }),
+  "meeting.opened": (body) => ({ title: t("say.room_opened", { name: roomName(body) }) }),
   "room.closed": (body) => ({ title: t("say.room_closed", { name: roomName(body) }) }),
   "room.joined": (body, secret) => ({ title: t("say.room_joined", { who: secret.name ?? body.member.account, name: roomName(body) }) }),
   "room.left": (body, secret) => ({ title: t("say.room_left", { who: secret.name ?? body.member.account, name: roomName(body) }) }),
   "room.changed": (body, secret) => ({ title: t("say.room_changed", { who: secret.name ?? body.member.account, audio: t(body.member.audio ? "word.yes" : "word.no"), video: t(body.member.video ? "word.yes" : "word.no") }) }),
   "room.chair_acted": (body) => ({ title: t(`say.chair_${body.act}`, { kind: body.kind }) }),
-  "meeting.opened": (body) => ({ title: t("say.room_opened", { name: roomName(body) }) }),
   "fence.drawn": (body, secret) => ({ title: t("say.fence_drawn", { name: secret.name ?? "" }), text: body.rules.map((/** @type {string} */ rule) => t(`rules.${rule}`)).join(" · ") + (body.geometry.type === "Circle" ? ` · ${t("shape.Circle")} ${distance(body.geometry.radius_m)}` : "") }),
   "fence.edited": (body) => ({ title: t("say.fence_edited", { name: fenceName(body) }) }),
   "fence.removed": (body) => ({ title: t("say.fence_removed", { name: fenceName(body) }) }),
@@ -80,6 +85,12 @@ const WORDS = {
   "timer.fired": (body) => ({ title: t("say.timer_fired", { kind: body.kind }) }),
   "timer.dropped": () => ({ title: t("say.timer_dropped") }),
   "notice.progressed": (body) => ({ title: t("incident.notice_counts", { total: body.counts.total, delivered: body.counts.delivered, answered: body.counts.answered, failed: body.counts.failed }) }),
+};
+
+/** @param {any} body */
+const dueOf = (body) => {
+  const due = live.row("report_due", body.due);
+  return due ? dueText(due) : body.due;
 };
 
 /** Which way a transfer goes. @param {any} body */

@@ -3,9 +3,10 @@
 
 import { html, nothing } from "lit";
 import { post, textOf, upload } from "../api.js";
-import { SUB_REPORTS } from "../domain.js";
-import { octets } from "../format.js";
+import { CHANNELS, SUB_REPORTS } from "../domain.js";
+import { octets, organisationName } from "../format.js";
 import { t } from "../i18n.js";
+import { live } from "../live.js";
 import { Part } from "../parts/part.js";
 import { formDialog } from "../parts/dialog.js";
 import { toast } from "../parts/toast.js";
@@ -15,20 +16,24 @@ import { may } from "../session.js";
 
 export const FILES_MAX = 20;
 
-/** @param {Record<string, any>} incident */
-export async function subReport(incident) {
+/** `due` is the report owed that this one is to fulfil. @param {Record<string, any>} incident @param {Record<string, any>} [due] */
+export async function subReport(incident, due) {
   let counts = false;
+  const kindNow = due?.report ?? (incident.sub_reports ? "follow_up" : "first");
+  const others = [...new Set(live.rows("report_due").filter((row) => row.open && row.incident === incident.id && row.recipient).map((row) => row.recipient))];
   const done = await formDialog({
     title: () => t("sub_report.title", { n: incident.sub_reports + 1 }),
     size: "wide",
     name: "sub-report",
     fields: (dialog) => html`<div class="form">
-      <label class="field third"><span class="label">${t("sub_report.kind")}</span><select name="kind">${SUB_REPORTS.map((kind) => html`<option value=${kind} ?selected=${kind === (incident.sub_reports ? "follow_up" : "first")}>${t(`sub_report.${kind}`)}</option>`)}</select></label>
+      <label class="field third"><span class="label">${t("sub_report.kind")}</span><select name="kind">${SUB_REPORTS.map((kind) => html`<option value=${kind} ?selected=${kind === kindNow}>${t(`sub_report.${kind}`)}</option>`)}</select></label>
+      <label class="field third"><span class="label">${t("sub_report.channel")}</span><select name="channel">${CHANNELS.map((channel) => html`<option value=${channel} ?selected=${channel === (due?.channel ?? "writing")}>${t(`channel.${channel}`)}</option>`)}</select></label>
+      <label class="field third"><span class="label">${t("sub_report.to")}</span><select name="to"><option value="">${t("sub_report.to_all")}</option>${others.map((id) => html`<option value=${id} ?selected=${id === due?.recipient}>${organisationName(id)}</option>`)}</select></label>
       <label class="field"><span class="label required">${t("sub_report.text")}</span><textarea name="text" maxlength="4000" rows="7" required autofocus></textarea></label>
       <label class="check"><input type="checkbox" ?checked=${counts} @change=${(/** @type {any} */ event) => { counts = event.target.checked; dialog.redraw(); }} />${t("sub_report.counts")}</label>
       ${counts ? casualtyFields(incident.casualties) : nothing}
     </div>`,
-    send: (data) => post(`/incidents/${incident.id}/sub-reports`, { kind: data.get("kind"), text: String(data.get("text")).trim(), casualties: counts ? casualtiesOf(data) : null }),
+    send: (data) => post(`/incidents/${incident.id}/sub-reports`, { kind: data.get("kind"), channel: data.get("channel"), to: data.get("to") || null, text: String(data.get("text")).trim(), casualties: counts ? casualtiesOf(data) : null }),
   });
   if (done) toast(t("done.sent"), "good");
 }

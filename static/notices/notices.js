@@ -13,6 +13,7 @@ import { confirmDialog, reasonDialog } from "../parts/dialog.js";
 import { Part, styleSheet } from "../parts/part.js";
 import { busy, empty, exerciseBadge } from "../parts/small.js";
 import { attempt } from "../parts/toast.js";
+import { dueText } from "../parts/due.js";
 import { messages, timers, topics as settling } from "../parts/unsettled.js";
 import { may, who } from "../session.js";
 import "./recipients.js";
@@ -288,6 +289,8 @@ class NoticesPage extends Part {
   /** @param {any} timer */
   about(timer) {
     const order = live.row("order", timer.about);
+    const due = live.row("report_due", timer.about);
+    if (due) return html`<a href=${`#/incident/${due.incident}`}>${dueText(due)}</a>`;
     return order ? html`<a href=${`#/incident/${order.incident}`}>${order.task}</a> <span class="muted small">${partyName(order.assignee)}</span>` : timer.about;
   }
 }

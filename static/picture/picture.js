@@ -6,6 +6,7 @@ import { t } from "../i18n.js";
 import { live } from "../live.js";
 import "../map/map.js";
 import { Part, styleSheet } from "../parts/part.js";
+import "../parts/dues.js";
 import { busy } from "../parts/small.js";
 import { may } from "../session.js";
 import "./activations.js";
@@ -80,7 +81,7 @@ class Picture extends Part {
         </div>
         <fh-duty class="panel"></fh-duty>
       </section>
-      <div class="side-orders"><fh-activations></fh-activations><fh-open-orders class="panel"></fh-open-orders></div>
+      <div class="side-orders"><fh-activations></fh-activations><fh-dues></fh-dues><fh-open-orders class="panel"></fh-open-orders></div>
     </div>`;
   }
 

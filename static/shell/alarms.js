@@ -14,7 +14,7 @@ import { may } from "../session.js";
 const SHOWN = 6;
 
 class Alarms extends Part {
-  static follows = ["alarm", "incident", "order", "node", "transfer", "ask"];
+  static follows = ["alarm", "incident", "order", "report_due", "node", "transfer", "ask"];
   connectedCallback() {
     super.connectedCallback();
     this.until(onAlarm(() => this.requestUpdate()));

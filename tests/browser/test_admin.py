@@ -17,7 +17,7 @@ SECTIONS = {
     "secadmin": ["accounts"],
     "sysadmin": ["organisations", "units", "persons", "groups", "import"],
     "auditor": ["accounts", "audit"],
-    "duty-county1": ["units", "persons", "groups", "roster", "plans", "templates"],
+    "duty-county1": ["units", "persons", "groups", "roster", "plans", "reports", "templates"],
 }
 TABLE = """姓名,单位,电话,职务
 导入甲,示范省,+447700900801,值班员

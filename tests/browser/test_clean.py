@@ -6,7 +6,19 @@ from playwright.async_api import Browser
 from tests.browser.desk import report, sign_in, until
 from tests.services import ServerProcess
 
-ADMIN = ("accounts", "organisations", "units", "persons", "groups", "import", "roster", "plans", "templates", "audit")
+ADMIN = (
+    "accounts",
+    "organisations",
+    "units",
+    "persons",
+    "groups",
+    "import",
+    "roster",
+    "plans",
+    "reports",
+    "templates",
+    "audit",
+)
 DESK = [
     "/",
     "/incidents",

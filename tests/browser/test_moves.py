@@ -141,6 +141,14 @@ async def test_steps_level_note_with_picture_and_report_upward_stand_in_the_time
     server: ServerProcess, chromium: Browser
 ) -> None:
     page, watch = await sign_in(chromium, server, "duty-province")
+    rule = {
+        "name": "特大事件初报",
+        "report": "first",
+        "levels": ["I"],
+        "sender_tier": "province",
+        "recipient_tier": "state",
+    }
+    await command(page, "POST", "/report-rules", {**rule, "limit_s": 7200})
     key = await report(page, "山体滑坡", level="III")
     await page.goto(f"{server.base_url}/#/incident/{key}")
     await page.locator("[data-step=verify]").click()
@@ -157,10 +165,13 @@ async def test_steps_level_note_with_picture_and_report_upward_stand_in_the_time
     await page.locator("fh-incident-write [name=text]").fill("现场照片")
     await page.locator("fh-incident-write button.primary").click()
     await expect(page.locator("[data-kind='incident.noted'] .file img")).to_be_visible()
-    await page.locator("#sub-report").click()
+    owed = page.locator("#dues [data-report=first]")
+    await expect(owed).to_contain_text("初报（书面）→ 国家")
+    await owed.locator("[data-act=report]").click()
     form = page.locator("dialog[data-name=sub-report]")
     await form.locator("[name=text]").fill("截至目前两人受伤。")
     await form.locator("button[type=submit]").click()
+    await expect(page.locator("#dues [data-state=done]")).to_contain_text("已报")
     story = page.locator(".story")
     for said in ("核实，状态变为“已核实”", "级别由 III 较大 提高到 I 特别重大", "现场照片", "初报（第 1 次上报）"):
         await expect(story).to_contain_text(said)

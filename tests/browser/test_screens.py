@@ -9,7 +9,7 @@ from uuid import uuid4
 from playwright.async_api import Browser, Page, expect
 
 from command.base.schema import Category, Level, Urgency
-from command.domain import fence, incident, meeting, notice, order, plan, tenure
+from command.domain import deadline, fence, incident, meeting, notice, order, owing, plan, tenure
 from tests.browser.desk import READY_MS, command, report, report_in_form, sign_in
 from tests.services import ROOT, ServerProcess
 
@@ -189,6 +189,9 @@ async def test_the_screens_mirror_of_the_domain_is_true(server: ServerProcess, c
         ("LEVELS", Level),
         ("SOURCES", incident.SourceKind),
         ("SUB_REPORTS", incident.SubReportKind),
+        ("CHANNELS", incident.Channel),
+        ("CLOCKS", deadline.Clock),
+        ("SUPERIORS", deadline.Superior),
         ("MEANS", order.Means),
         ("RULES", fence.Rule),
         ("URGENCIES", Urgency),
@@ -196,6 +199,8 @@ async def test_the_screens_mirror_of_the_domain_is_true(server: ServerProcess, c
         assert await module(page, "domain.js", name) == [str(code) for code in kind], name
     told = await module(page, "incident/words.js", "KINDS")
     assert isinstance(told, list)
-    written = {kind for each in (incident, order, plan, meeting, fence, notice, tenure) for kind in each.PROJECTORS}
+    written = {
+        kind for each in (incident, order, plan, meeting, fence, notice, owing, tenure) for kind in each.PROJECTORS
+    }
     elsewhere = {"plan.saved", "unit.saved"}  # of the registry, on no incident's timeline
     assert written - elsewhere <= set(told)

@@ -46,6 +46,7 @@ from command.tree.wire import (
     NOW,
     VERSION,
     VERSION_OLDEST,
+    VERSION_PACKED,
     Ahead,
     AheadHeld,
     Blob,
@@ -335,6 +336,7 @@ class Link:
         hello = at.handshake.hello
         assert hello is not None
         self.peer = self._outgoing.peer = hello.node
+        self._outgoing.packs = hello.versions[1] >= VERSION_PACKED
         self._out.append(Ready(hello.node, at.name))
         if hello.session != self._session_of_peer:
             self._session_of_peer = hello.session

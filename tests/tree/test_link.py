@@ -305,7 +305,7 @@ def test_versions_that_overlap_talk_and_others_are_refused() -> None:
     made = pair.world()
     parent = pair.link(made, "n0", "n1")
     child = pair.node(made, "n1")
-    for versions, code in (((1, 2), ""), ((2, 3), "link.version")):
+    for versions, code in (((1, 1), ""), ((2, 3), ""), ((3, 4), "link.version")):
         parent.connected(NOW, b"\x01" * 32, made.now)
         hello = Hello(versions=versions, node="n1", key=child.key.public, nonce=b"\x02" * 32, channel=NOW, session="s")
         commands = parent.received(NOW, wire.encode(hello), made.now)

@@ -341,7 +341,7 @@ class Told:
             assert compound is not None
             sender.sendto(outgoing.protect_rtcp(compound), ("127.0.0.1", plant.port.number))
 
-        return low(plant, plant.video, said)
+        return low(plant, plant.datagrams.hear if plant.datagrams.steered else plant.video, said)
 
     def repair(self) -> float:
         """One packet of the ring once more."""

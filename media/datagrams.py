@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DRAIN_MAX = 64
 REPORTS_AT_ONCE = 8  # so many packets of RTCP are read before media is looked for again
 REPORT_AGE_MAX_S = 0.1
+HEAR_S = 0.010  # between looks for RTCP, while media comes
 DATAGRAM_BYTES_MAX = 2048
 SEND_QUEUE_MAX = 512
 SOCKET_BUFFER_BYTES = 4 << 20
@@ -119,6 +120,7 @@ class Datagrams:
         self.queue: deque[tuple[bytes, Ancillary, Address]] = deque()
         self._reports: socket.socket | None = None
         self._hearing = False
+        self._heard_at_s = -1e9
         self.family = family
         self._by_address = by_address
         self._other = other
@@ -198,7 +200,7 @@ class Datagrams:
         self._counters["rx_packets"] += packets
         self._counters["rx_bytes"] += octets
         self._flush(now)
-        if not self._hearing:
+        if not self._hearing and now - self._heard_at_s >= HEAR_S:
             self.hear()
 
     def hear(self) -> None:
@@ -211,6 +213,7 @@ class Datagrams:
             return
         packets = octets = 0
         now, wall_s = self._now(), self._wall() / 1e6
+        self._heard_at_s = now
         for _ in range(REPORTS_AT_ONCE):
             try:
                 data, ancillary, _flags, address = self._reports.recvmsg(DATAGRAM_BYTES_MAX, 64)

@@ -130,6 +130,12 @@ def bursts(packets: list[bytes], pad_bytes_max: int = PAD_BYTES_MAX) -> list[lis
     In each group all but the last have one size and the last is no larger; smaller ones are padded, by at most
     `pad_bytes_max` bytes. The order is kept. Source: `facts.md`, rules of UDP_SEGMENT.
     """
+    lengths = [len(packet) for packet in packets]
+    if 0 < len(packets) <= BURST_PACKETS_MAX:
+        widest = max(lengths)
+        narrowest = min(lengths[:-1], default=widest)
+        if widest - narrowest <= pad_bytes_max and (widest + 16) * len(packets) <= BURST_BYTES_MAX:
+            return [packets if widest == narrowest else _evened(packets, widest)]  # one group, as nearly always
     groups: list[list[bytes]] = []
     group: list[bytes] = []
     size = smallest = 0

@@ -161,6 +161,9 @@ class Protector:
     def _sealed(self, burst: Burst) -> memoryview | None:
         """Protect what lies in the buffer."""
         handle = self._handle
+        if burst.count == 1:  # sound
+            _lengths[0] = burst.size - self.tag_bytes
+            return None if _protect(handle, _buffer, _lengths) else burst.out
         burst.lengths[:] = burst.plain_lengths
         for pointer, length in burst.places:
             if _protect(handle, pointer, length):

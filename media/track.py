@@ -9,6 +9,8 @@ Sources: RFC 3550, RFC 4588 (RTX), RFC 8853 (simulcast), `facts.md` (bursts, GSO
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from media import vp8
@@ -52,6 +54,9 @@ class Item(NamedTuple):
     marker: int
     picture: vp8.Picture | None
     redundant: bytes = b""  # the packet with earlier frames in it (RED), for those who take it
+
+
+_item: Callable[[tuple[object, ...]], Item] = partial(tuple.__new__, Item)  # a third of the cost of `Item()`
 
 
 class Source:
@@ -139,7 +144,7 @@ class Layer:
         if packet.redundant:
             head = plain[:1] + bytes((marker | OUT_RED_TYPE,)) + plain[2:AUDIO_HEADER_BYTES]
             redundant = head + packet.redundant
-        self._pending.append(Item(mapped[0], plain, key, mapped[1], marker, found, redundant))
+        self._pending.append(_item((mapped[0], plain, key, mapped[1], marker, found, redundant)))
         return True
 
     def _admits(self, source: Source, packet: Packet, number: int, key: bool, now_s: float) -> bool:
@@ -192,15 +197,15 @@ class Layer:
 
     def _flush(self, items: list[Item], port: Port, now_s: float) -> None:
         groups = bursts([item.plain for item in items])
-        padded = [packet for group in groups for packet in group]
+        padded = groups[0] if len(groups) == 1 else [packet for group in groups for packet in group]
         put = self.ring.put
         for item, packet in zip(items, padded, strict=True):
             put(item.number, packet)
             if item.key:
                 self.key_number = item.number
                 self.octets_before_key = self.octets
-            self.packets += 1
             self.octets += len(packet)
+        self.packets += len(items)
         newest = items[-1]
         if self.newest is None or newest.number > self.newest.number:
             self.newest = self.place(newest, now_s)
@@ -210,7 +215,7 @@ class Layer:
         if not self.track.video and any(item.redundant for item in items):
             self._send_redundant(items, port)
             outputs = [output for output in outputs if not output.redundant]
-        if min(item.number for item in items) >= self.started:
+        if min([item.number for item in items]) >= self.started:
             send(groups, items, outputs, port, self.track.video)
             return
         for output in outputs:  # something late: not for those who began after it

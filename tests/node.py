@@ -21,6 +21,8 @@ from command.edge.api import Node
 from command.service import Service
 
 NODE = By(account="node")
+HASH_MIB = 19
+"""The least there is: the tests hash some hundred passwords."""
 
 
 @asynccontextmanager
@@ -28,7 +30,8 @@ async def service(
     database_url: str, data: Path, *, clock: Clock | None = None, listen: bool = False, **settings: Any
 ) -> AsyncIterator[Service]:
     """A service over the whole house; with `listen` it serves HTTP on a free port and runs its parts."""
-    config = load({}, None, data=str(data), database=database_url, port=0, totp_required=False, **settings)
+    chosen: dict[str, Any] = {"totp_required": False, "password_hash_mib": HASH_MIB, **settings}
+    config = load({}, None, data=str(data), database=database_url, port=0, **chosen)
     running = Service(config, server.house(config), clock)
     try:
         await (running.start() if listen else running.open())

@@ -338,6 +338,7 @@ class ServerProcess:
             "FENGHUO_HOST": self.host,
             "FENGHUO_PORT": str(self.port),
             "FENGHUO_DATABASE": self.database_url,
+            "FENGHUO_PASSWORD_HASH_MIB": "19",  # the least there is: a demo hashes thirty passwords
         }
         if self.tls:
             settings |= {"FENGHUO_TLS_CERTIFICATE": str(self.tls[0]), "FENGHUO_TLS_KEY": str(self.tls[1])}

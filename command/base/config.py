@@ -52,6 +52,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         int, Meta(ge=3, le=100, description="Wrong passwords in a row that lock an account.")
     ] = 8
     lockout_minutes: Annotated[int, Meta(ge=1, le=1440, description="How long it stays locked.")] = 15
+    password_hash_mib: Annotated[
+        int,
+        Meta(
+            ge=19, le=1024, description="MiB of memory that hashing one password takes (argon2id, 3 passes, 4 lanes)."
+        ),
+    ] = 64
     totp_required: Annotated[bool, Meta(description="Every account needs a second factor.")] = True
     attachment_bytes_max: Annotated[int, Meta(ge=1024, le=2**31, description="Largest upload.")] = 50_000_000
     media_address: Annotated[

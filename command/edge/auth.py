@@ -83,7 +83,7 @@ class Auth:
     def __init__(self, config: Config, clock: Clock, store: Store, log: Log, vault_key: bytes) -> None:
         self._config, self._clock, self._store, self._log = config, clock, store, log
         self._vault = AESGCM(vault_key)
-        self._hasher = PasswordHasher()
+        self._hasher = PasswordHasher(memory_cost=config.password_hash_mib * 1024)
         self._slots = asyncio.Semaphore(HASHES_AT_ONCE)
         self._waiting = 0
         self._sessions: OrderedDict[str, Session] = OrderedDict()

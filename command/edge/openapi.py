@@ -5,6 +5,7 @@ server has a bug (500, which is therefore never documented) or never learned whi
 paths and methods, 400 of what is no HTTP).
 """
 
+import asyncio
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -211,11 +212,14 @@ def route_of(routes: Iterable[Route], version: str) -> Route:
     """The route that serves the document of `routes` (and of itself)."""
     every = list(routes)
 
+    served: dict[str, Any] = {}
+
     async def handler(call: Call) -> Any:
+        if not served:  # made when it is first asked for: it takes as long as all else that a node does when it starts
+            served.update(await asyncio.to_thread(document, [*every, route], version))
         return served
 
     route = Route(
         method="GET", path="/openapi.json", right=PUBLIC, summary="This document", response=dict, handler=handler
     )
-    served = document([*every, route], version)
     return route

@@ -23,6 +23,7 @@ from command.domain.registry_edits import SaveOrganisation
 from command.edge.api import Node
 from command.log.timeline import read
 from command.service import Service
+from tests.node import HASH_MIB
 
 PASSWORD = "correct horse 9"
 NODE = By(account="node")
@@ -123,7 +124,7 @@ async def assembled(
     database_url: str, data: Path, *, clock: Clock | None = None, **settings: Any
 ) -> AsyncIterator[Assembly]:
     """A node with a province, a city and two counties, and one account for each role that administration is about."""
-    chosen = {"totp_required": False, **settings}
+    chosen = {"totp_required": False, "password_hash_mib": HASH_MIB, **settings}
     config = Config(data=str(data / "node"), database=database_url, port=0, **chosen)
     service = Service(config, server.house(config), clock)
     await service.start()

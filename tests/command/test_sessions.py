@@ -10,6 +10,8 @@ from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import VerifyMismatchError
 
 from command.base.clock import ManualClock
+from command.base.config import Config, load
+from command.base.errors import Rejected
 from command.base.rights import Role
 from command.domain.account import DAY_US
 from command.domain.registry_edits import SavePerson
@@ -68,6 +70,12 @@ def test_an_unknown_name_costs_the_same_check_as_a_known_one() -> None:
         VerifyMismatchError
     ):  # the whole check was done; a hash that can't be read raises something else
         hasher.verify(nobody, PASSWORD)
+
+
+def test_a_hash_takes_the_64_mib_of_the_argon2_profile_unless_told_and_never_less_than_19() -> None:
+    assert Config().password_hash_mib * 1024 == PasswordHasher().memory_cost == 64 * 1024
+    with pytest.raises(Rejected):
+        load({"FENGHUO_PASSWORD_HASH_MIB": "18"})
 
 
 async def test_a_lock_out_ends_by_itself_or_by_the_security_administrator(database_url: str, tmp_path: Path) -> None:

@@ -29,8 +29,10 @@ from command.edge.auth import COOKIE
 from tests.security.scene import AREA, Scene, leaver, scene
 
 DEEP = os.environ.get("CHECK_PROFILE") == "fuzz"
-EXAMPLES = 400 if DEEP else 14
-SLOW_EXAMPLES = 30 if DEEP else 6
+ON_POSTGRESQL = os.environ.get("FENGHUO_TEST_DATABASE") == "postgresql"
+EXAMPLES = 400 if DEEP else 5 if ON_POSTGRESQL else 10
+"""Per operation. What a request is refused for before the store is asked was seen on SQLite."""
+SLOW_EXAMPLES = 30 if DEEP else 3 if ON_POSTGRESQL else 5
 """Of routes that hash a password for each request."""
 SLOW = ("/session", "/accounts")
 LINE_MAX = 8_000

@@ -72,6 +72,7 @@ class Conference:
         self._by_role: dict[tuple[str, str], str] = {}
         self._screens: dict[str, frozenset[str]] = {}
         self._offering = False
+        self._walled_at_s, self._wall_s = -1.0, 0.0
         self._speakers_at_s = self._quality_at_s = 0.0
         self._meters: dict[str, Meter] = {}
         self._tiles: dict[str, dict[str, int]] = {}
@@ -281,7 +282,9 @@ class Conference:
     def rtp(self, peer: Peer, plain: bytes, now_s: float) -> None:
         publisher = self.publishers.get(peer.ident)
         if publisher is not None:
-            publisher.rtp(plain, now_s, self._all.clock.now() / 1e6)
+            if now_s != self._walled_at_s:  # what came together is looked at once
+                self._walled_at_s, self._wall_s = now_s, self._all.clock.now() / 1e6
+            publisher.rtp(plain, now_s, self._wall_s)
 
     def rtcp(self, peer: Peer, plain: bytes, now_s: float) -> None:
         publisher = self.publishers.get(peer.ident)

@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 import traceback
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Coroutine
 from typing import Any
 
@@ -51,7 +51,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._pending: list[Layer] = []
         self._active: list[Publisher] = []
-        self._lags: list[tuple[float, float]] = []
+        self._lags: deque[tuple[float, float]] = deque()
         self._overload = Overload()
         self._quiet = Quiet()
         self._port = Port(clock=clock, flush=self._flush, log=self._log_drop)
@@ -227,7 +227,8 @@ class Worker:
             now_s, now_used_s = self._clock.monotonic(), time.process_time()
             share = (now_used_s - used_s) / max(now_s - before_s, TICK_S)
             before_s, used_s = now_s, now_used_s
-            self._lags = [(at, lag) for at, lag in self._lags if now_s - at < LAG_WINDOW_S]
+            while self._lags and now_s - self._lags[0][0] >= LAG_WINDOW_S:
+                self._lags.popleft()
             self._lags.append((now_s, now_s - due))
             if self._overload.tick(now_s - due, now_s, share):
                 log("warning", "overload", sheds=self._overload.level.name, lag_ms=round(self._overload.lag_s * 1000))

@@ -235,8 +235,9 @@ class Store:
         self.rows = sa.MetaData()
         self.shelves = {table.name: Shelf(table, self.rows) for table in tables}
         self._moved: tuple[int, int] | None = None
-        self.purging = False
-        """Set in a transaction that erases something: SQLite's WAL still holds it until the next checkpoint has emptied it."""
+        self.purging = self.sqlite
+        """Set in a transaction that erases something: SQLite's WAL still holds it until the next checkpoint has emptied it. At
+        the start nobody knows what the process before left in it."""
         self._lock_file: Any = None
         self._lock_connection: Connection | None = None
         self.writer_engine = self._engine(immediate=True)

@@ -1,0 +1,55 @@
+"""What is erased is nowhere on the disk any more: neither in a page of the database, nor in a free one, nor in the WAL.
+
+SQLite only: PostgreSQL needs a `VACUUM` for it, as docs/security.md says.
+"""
+
+import shutil
+from pathlib import Path
+
+from command.domain.erasure import EraseEntry
+from command.domain.incident import AddNote
+from command.edge.api import Node
+from tests.command.test_log import report
+from tests.durability import state
+from tests.node import NODE, node, world
+
+SECRET = "zebra-7431-quagga"
+LONG = " ".join([SECRET] * 200)
+"""Takes pages of its own, which become free ones."""
+
+
+def found_in(folder: Path) -> list[str]:
+    """The files that hold the secret."""
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes())
+
+
+async def erased(n: Node) -> None:
+    """Two notes with the secret, each in a commit of its own, and both erased."""
+    w = await world(n)
+    incident = (await n.log.append(report(w.county), NODE)).id or ""
+    for text in (SECRET, LONG):
+        [key] = (await n.log.append(AddNote(id=incident, text=text), NODE)).entries
+        written = await n.store.read(lambda c: list(state.all_entries(c)))
+        [entry] = [one.entry for one in written if one.hash.hex() == key]
+        request = EraseEntry(entry=key, stream=str(entry.stream), seq=entry.seq, reason="依法删除")
+        await n.log.append(request, NODE)
+    while n.log.lagging:
+        await n.log.caught_up()
+
+
+async def test_an_erased_part_is_in_no_page_and_not_in_the_wal_after_the_next_checkpoint(tmp_path: Path) -> None:
+    async with node(f"sqlite:///{tmp_path / 'fenghuo.db'}", tmp_path) as n:
+        await erased(n)
+        await n.store.checkpoint()
+        assert found_in(tmp_path) == []
+
+
+async def test_after_a_kill_the_first_checkpoint_of_the_next_start_empties_the_wal(tmp_path: Path) -> None:
+    first, killed = tmp_path / "first", tmp_path / "killed"
+    async with node(f"sqlite:///{first / 'fenghuo.db'}", first) as n:
+        await erased(n)
+        shutil.copytree(first, killed)  # what a kill -9 would leave
+    assert found_in(killed) == ["fenghuo.db-wal"]
+    async with node(f"sqlite:///{killed / 'fenghuo.db'}", killed) as n:
+        await n.store.checkpoint()
+        assert found_in(killed) == []

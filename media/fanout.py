@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from media.track import Item
 
 
+TIMED_TOGETHER = 8  # subscribers; a tenth of a millisecond
+
+
 def send(
     groups: list[list[bytes]],
     items: list[Item],
@@ -34,7 +37,7 @@ def send(
     """
     by_tag: dict[int, list[Burst]] = {}
     packets = octets = 0
-    now = port.now  # a large fan-out takes milliseconds: what feedback is held against must be the time of sending
+    now_s, until_next = 0.0, 0
     key = video and any(item.key for item in items)
     for output in outputs:
         peer = output.peer
@@ -46,13 +49,18 @@ def send(
         laid_out = by_tag.get(protector.tag_bytes)
         if laid_out is None:
             laid_out = by_tag[protector.tag_bytes] = _lay_out(groups, items, protector.tag_bytes)
+        if (
+            not until_next
+        ):  # a large fan-out takes milliseconds: what feedback is held against must be the time of sending
+            now_s, until_next = port.now(), TIMED_TOGETHER
+        until_next -= 1
         numbering, downlink = output.numbering, output.downlink
         if payload_type:
             numbering = numbering._replace(payload_type=payload_type)
         send_burst = destination.line.send_burst
         for burst in laid_out:
             if downlink is not None:
-                data = protector.patched(burst, numbering, downlink.sent(burst.count, burst.size, now()))
+                data = protector.patched(burst, numbering, downlink.sent(burst.count, burst.size, now_s))
             elif output.shared:
                 data = protector.burst(burst)
             else:

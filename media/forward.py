@@ -8,6 +8,8 @@ Sources: RFC 3550 §5.1, RFC 6184 (H.264), RFC 9628 (VP9), AV1 RTP specification
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from media import vp8
 from media.rtp import pad
 
@@ -46,7 +48,8 @@ class Numbers:
 
     def forward(self, sequence: int, timestamp: int, now_s: float) -> tuple[int, int] | None:
         """Outgoing (extended sequence, timestamp), or None for a number from before the source was switched to."""
-        offset = self._offset(sequence)
+        intervals = self._intervals
+        offset = intervals[-1][1] if intervals and sequence >= intervals[-1][0] else self._offset(sequence)
         if offset is None:
             return None
         out = sequence + offset
@@ -84,8 +87,13 @@ class Numbers:
 
 def starts_key_frame(codec: str, payload: bytes) -> bool:
     """True if this packet is the first of a frame that needs no other. `codec` is lower case: vp8 vp9 h264 av1."""
-    test = _KEY_TESTS.get(codec)
+    test = key_test(codec)
     return test is not None and len(payload) > 0 and test(payload)
+
+
+def key_test(codec: str) -> Callable[[bytes], bool] | None:
+    """What `starts_key_frame` asks of a payload that isn't empty; None for a codec without key frames."""
+    return _KEY_TESTS.get(codec)
 
 
 def _h264_key(payload: bytes) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from media import vp8
 from media.fanout import send
 from media.feedback import SenderReport
-from media.forward import Numbers, bursts, starts_key_frame
+from media.forward import Numbers, bursts, key_test
 from media.repair import GAP_MAX, Inbound, KeyRequests, Ring
 from media.rtp import (
     AUDIO_HEADER_BYTES,
@@ -107,6 +107,7 @@ class Layer:
         self._head = b""
         self._head_at_s = -1.0
         self._reads_ids = track.codec == "vp8"
+        self._key_test = key_test(track.codec) if track.video else None
 
     # -- in --
 
@@ -117,7 +118,7 @@ class Layer:
             return False
         track = self.track
         payload = packet.payload
-        key = track.video and starts_key_frame(track.codec, payload)
+        key = self._key_test is not None and len(payload) > 0 and self._key_test(payload)
         if not self._admits(source, packet, number, key, now_s):
             return False
         mapped = self._numbers.forward(number, packet.timestamp, now_s)

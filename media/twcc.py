@@ -132,6 +132,12 @@ class Arrivals:
 
     def add(self, number: int, now_s: float) -> None:
         """A packet with this 16-bit transport-wide number arrived."""
+        if (
+            (number - self._newest) & 0xFFFF == 1 and self._newest >= 0 and len(self._at) < ARRIVALS_MAX
+        ):  # as nearly always
+            self._newest += 1
+            self._at[self._newest] = now_s
+            return
         if self._newest < 0:
             self._newest = self._next = 0x10000 + number
         extended = extend(number, self._newest)

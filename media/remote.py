@@ -122,6 +122,13 @@ class MediaWorker:
         pid, self._pid = self._pid, None
         return await self._nursery.end(pid) if pid is not None else None
 
+    def _book(self, room: str) -> _Room:
+        """What is to be told to the next worker; Missing if the room was closed while this one was asked."""
+        book = self._rooms.get(room)
+        if book is None:
+            raise Missing("media.room.unknown", "The room was closed meanwhile.")
+        return book
+
     # -- requests; each raises FenghuoError --
 
     async def open_room(self, room: str) -> None:
@@ -137,7 +144,7 @@ class MediaWorker:
     async def join(self, room: str, member: str, *, publish: bool = True, chair: bool = False) -> None:
         """Let `member` in, or change what they may do."""
         await self._request(control.Join(room=room, member=member, publish=publish, chair=chair))
-        book = self._rooms[room]
+        book = self._book(room)
         known = book.members.setdefault(member, _Member(publish))
         known.publish = publish
         if chair:
@@ -154,12 +161,12 @@ class MediaWorker:
     async def set_chair(self, room: str, member: str | None) -> None:
         """Name the chair."""
         await self._request(control.SetChair(room=room, member=member))
-        self._rooms[room].chair = member
+        self._book(room).chair = member
 
     async def mute(self, room: str, member: str, media: control.MuteKind, *, on: bool) -> None:
         """Stop or resume forwarding a member's audio or video."""
         await self._request(control.Mute(room=room, member=member, media=media, on=on))
-        known = self._rooms[room].members.get(member)
+        known = self._book(room).members.get(member)
         if known is not None:
             (known.muted.add if on else known.muted.discard)(media)
 

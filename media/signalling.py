@@ -237,6 +237,8 @@ class Conferences:
         try:
             if self._worker is not None:
                 await self._worker.remove(seat.room, seat.member.id, reason)
+        except Missing:
+            pass  # the room was closed, or that worker crashed
         except FenghuoError as error:
             journal.warning("leave.worker", code=error.code)
         try:
@@ -321,7 +323,8 @@ class Conferences:
             seat.send("closed")
         if room in self._opened and self._worker is not None:
             self._opened.discard(room)
-            await self._worker.close_room(room)
+            with suppress(FenghuoError):  # a worker that ended, or is a new one, has no such room
+                await self._worker.close_room(room)
 
     async def _act(self, body: dict[str, Any], by: By) -> None:
         seat = self.find(body["room"], body["member"])

@@ -39,13 +39,15 @@ class Sockets:
             if not upgrade:
                 raise
             await socket.prepare(call.request)
-            await socket.send_json(error_frame(error, "join"))
-            await socket.close(code=4400)
+            with suppress(ConnectionResetError):
+                await socket.send_json(error_frame(error, "join"))
+                await socket.close(code=4400)
             return socket
         await socket.prepare(call.request)
         self._sockets[socket] = call.session
         try:
-            await self._converse(room, call.session, socket)
+            with suppress(ConnectionResetError):  # gone while it was answered
+                await self._converse(room, call.session, socket)
         finally:
             del self._sockets[socket]
         return socket

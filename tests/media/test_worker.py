@@ -149,6 +149,15 @@ async def test_refusals_have_their_kind_and_the_worker_goes_on() -> None:
         assert (await worker.stats())["rooms"] == 1
 
 
+async def test_a_room_that_is_closed_while_somebody_enters_is_missing_to_them() -> None:
+    async with stage(addresses=ONE_ADDRESS) as scene:
+        worker = scene.worker
+        asked = [worker.join(ROOM, "late"), worker.mute(ROOM, "late", "audio", on=True), worker.close_room(ROOM)]
+        *refused, closed = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(error) for error in refused] == [Missing, Missing], refused
+        assert closed is None
+
+
 async def test_a_killed_worker_is_back_within_three_seconds_with_its_rooms_and_members() -> None:
     async with stage(addresses=ONE_ADDRESS) as scene:
         await join(scene, "a", "b")

@@ -22,6 +22,7 @@ from typing import Any
 
 import aiohttp
 
+from command.edge.requests import configure
 from tests.soak.guest import Guest
 
 GUESTS = 12
@@ -189,6 +190,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
+    configure("warning")  # as a node writes it: no locals beside a traceback
     line = asyncio.run(Soak(chosen.minutes, chosen.seed).run())
     print(json.dumps(line, ensure_ascii=False), flush=True)
     return 1 if line["faults"] else 0

@@ -262,9 +262,11 @@ class Publisher:
             track = section.track
             if track is None:
                 continue
-            interval_s = SCREEN_KEY_REQUEST_INTERVAL_S if track.screen else KEY_REQUEST_INTERVAL_S
             for layer in track.layers:
-                if layer.latest is not None and layer.keys.wanted and layer.keys.due(now_s, interval_s):
+                if not layer.keys.wanted or layer.latest is None:
+                    continue
+                interval_s = SCREEN_KEY_REQUEST_INTERVAL_S if track.screen else KEY_REQUEST_INTERVAL_S
+                if layer.keys.due(now_s, interval_s):
                     self.key_requests += 1
                     self.peer.send_rtcp(write_key_request(layer.latest.ssrc))
         if now_s - self._arrivals_at_s >= ARRIVALS_INTERVAL_S:

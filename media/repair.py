@@ -39,10 +39,16 @@ class Ring:
 
     def put(self, sequence: int, packet: bytes) -> None:
         """Keep `packet` under its extended `sequence`; the first bytes kept under a number stay."""
-        at = sequence & self._mask
-        slot = self._slots[at]
-        if slot is None or slot[0] < sequence:
-            self._slots[at] = (sequence, packet)
+        self.keep([sequence], [packet])
+
+    def keep(self, sequences: list[int], packets: list[bytes]) -> None:
+        """`put()` for each."""
+        slots, mask = self._slots, self._mask
+        for kept in zip(sequences, packets, strict=True):
+            at = kept[0] & mask
+            slot = slots[at]
+            if slot is None or slot[0] < kept[0]:
+                slots[at] = kept
 
     def find(self, number: int) -> bytes | None:
         """The packet sent under the extended `number`, if not overwritten."""

@@ -62,7 +62,7 @@ class Packet:
         *("timestamp", "transport"),
     )
 
-    def __init__(self, *, second: int, sequence: int, timestamp: int, ssrc: int, payload: bytes) -> None:
+    def __init__(self, second: int, sequence: int, timestamp: int, ssrc: int, payload: bytes) -> None:
         self.marker = second & 0x80
         self.payload_type = second & 0x7F
         self.sequence = sequence
@@ -103,7 +103,7 @@ def parse(data: bytes, ids: ExtensionIds) -> Packet:
             raise Malformed("padding of length 0")
     if start > end:
         raise Malformed("truncated")
-    packet = Packet(second=second, sequence=sequence, timestamp=timestamp, ssrc=ssrc, payload=data[start:end])
+    packet = Packet(second, sequence, timestamp, ssrc, data[start:end])
     if elements:
         _read_extensions(packet, profile, elements, ids)
     return packet

@@ -156,7 +156,8 @@ class Layer:
         self.latest = source
         self.heard_at_s = now_s
         track = self.track
-        if max(len(packet.payload), len(packet.redundant)) > track.payload_bytes_max:
+        most = track.payload_bytes_max
+        if len(packet.payload) > most or len(packet.redundant) > most:
             track.too_long += 1
             return False
         if source is not self.source or self._jumped:
@@ -168,7 +169,7 @@ class Layer:
             self.source = source
             self._jumped = False
             self._numbers.switch(number, packet.timestamp, now_s, track.clock_rate)
-        elif track.silenced or (self._awaits_key and not key):
+        elif track.muted or track.unheard or (self._awaits_key and not key):
             self._awaits_key = track.video
             if not track.silenced:
                 self.keys.want()
@@ -199,9 +200,9 @@ class Layer:
     def _flush(self, items: list[Item], port: Port, now_s: float) -> None:
         groups = bursts([item.plain for item in items])
         padded = groups[0] if len(groups) == 1 else [packet for group in groups for packet in group]
-        put = self.ring.put
+        numbers = [item.number for item in items]
+        self.ring.keep(numbers, padded)
         for item, packet in zip(items, padded, strict=True):
-            put(item.number, packet)
             if item.key:
                 self.key_number = item.number
                 self.octets_before_key = self.octets
@@ -216,7 +217,7 @@ class Layer:
         if not self.track.video and any(item.redundant for item in items):
             self._send_redundant(items, port)
             outputs = [output for output in outputs if not output.redundant]
-        if min([item.number for item in items]) >= self.started:
+        if min(numbers) >= self.started:
             send(groups, items, outputs, port, self.track.video)
             return
         for output in outputs:  # something late: not for those who began after it

@@ -110,6 +110,14 @@ class Audience:
     def accepts(self, connection: Connection, stream: Stream, peer: str) -> bool:
         return sharing.accepts(stream, peer, self._node, self._tree)
 
+    def reads(self, connection: Connection, stream: Stream, node: str) -> bool:
+        """Whether a node may read all private parts of a stream."""
+        if stream.subject.startswith(MEETING + "/"):
+            return stream.origin == node or node in self._called(connection, stream.subject, stream.origin, now=True)
+        if stream.subject.startswith(INCIDENT + "/"):
+            return self.shared(connection, stream, node)
+        return stream.origin == node or node in self._tree.line(stream.origin)
+
     def entitled(self, connection: Connection, entry: Entry, peer: str) -> bool:
         if entry.subject.startswith(MEETING + "/"):
             return entry.origin == peer or peer in self._called(connection, entry.subject, entry.origin, now=True)

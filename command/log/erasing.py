@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from command.base import entry as entries
 from command.base.entry import Written
 from command.domain.erasure import ERASED, ERASED_FILE, ERASURE, ErasedFile, Erasure, counts, erasure_of, stream_at
-from command.log.store import AHEAD, BRANCH, ENTRY, STREAM
+from command.log.store import AHEAD, BRANCH, ENTRY, LACKING, STREAM
 from command.log.submission import Bared
 from command.log.workspace import Workspace
 
@@ -95,6 +95,23 @@ class Erasing:
             found.append(one)
         return found
 
+    def placed(self, connection: Connection, written: Written) -> Bared | None:
+        """Where an entry stands that is held."""
+        stream = written.entry.stream
+        key = sa.select(STREAM.c.id).where(
+            STREAM.c.subject == stream.subject,
+            STREAM.c.origin == stream.origin,
+            STREAM.c.generation == stream.generation,
+        )
+        chain = sa.select(ENTRY.c.position).where(
+            ENTRY.c.stream == key.scalar_subquery(), ENTRY.c.seq == written.entry.seq, ENTRY.c.hash == written.hash
+        )
+        position = connection.scalar(chain)
+        loose = position is None
+        if loose:
+            position = connection.scalar(sa.select(BRANCH.c.position).where(BRANCH.c.hash == written.hash))
+        return None if position is None else Bared(written, position, loose=loose)
+
     def _erase(self, connection: Connection, row: Erasure) -> list[Gone]:
         stream = stream_at(row.stream)
         assert stream is not None, "only an erasure of a stream counts"
@@ -108,6 +125,7 @@ class Erasing:
             places.append((ENTRY, [ENTRY.c.stream == key, ENTRY.c.seq == row.seq, ENTRY.c.hash == hashed]))
         gone: list[Gone] = []
         self._rows.purge()
+        connection.execute(sa.delete(LACKING).where(LACKING.c.hash == hashed))
         for table, where in places:
             columns = [table.c.data, table.c.hash, table.c.private]
             columns += [] if table is AHEAD else [table.c.position]

@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from command.base.entry import Draft, Written
+from command.base.entry import Draft, Entry, Written
 from command.base.errors import Conflict
 from command.base.projection import Domain, Editing
 from command.domain.erasure import ERASED
@@ -170,10 +170,11 @@ class Folding:
     def received(self, connection: Connection, taken: Taken, now: float, *, at: int) -> None:
         """Fold what a batch brought. `now` in monotonic seconds, `at` in microseconds UTC."""
         self.wanted, self._at = [], at
-        if not taken.fresh:
+        if not (taken.fresh or taken.filled):
             return
         self._crowd = True
         taken.fresh = self._erasing.arrived(connection, taken.fresh)
+        self._filled(connection, taken)
         tree_moved = False
         by_subject: dict[str, list[Written]] = {}
         for written in taken.fresh:
@@ -322,6 +323,14 @@ class Folding:
         found, self._bared = tuple(self._bared), []
         return found
 
+    def _filled(self, connection: Connection, taken: Taken) -> None:
+        """Private parts came of entries that were held without; those that were erased meanwhile stay so."""
+        for written in self._erasing.arrived(connection, taken.filled):
+            if written.private is not None:
+                bared = self._erasing.placed(connection, written)
+                self._bared += [] if bared is None else [bared]
+                self._reread(connection, written.entry, sorted(written.secrets))
+
     def _scrub(self, connection: Connection, gone: Gone) -> None:
         """Take what was in a private part out of the rows: an incident and a room are folded anew, a row of the registry takes
         these fields from its entries as they are now; any other row is made anew with all tables at the next start."""
@@ -329,9 +338,14 @@ class Folding:
         self._bared += [] if gone.bared is None else [gone.bared]
         room = room_of(entry)
         if room is not None or entry.subject.startswith("incident/"):
-            subject = entry.subject if room is None else f"{MEETINGS}{room}"
-            self._scrubbed.add(subject)
-            self._lag(subject)
+            self._scrubbed.add(entry.subject if room is None else f"{MEETINGS}{room}")
+        self._reread(connection, entry, gone.fields)
+
+    def _reread(self, connection: Connection, entry: Entry, fields: list[str]) -> None:
+        """The private part of an entry, which has or had these fields, is another now: make its rows anew."""
+        room = room_of(entry)
+        if room is not None or entry.subject.startswith("incident/"):
+            self._lag(entry.subject if room is None else f"{MEETINGS}{room}")
             return
         key = owned(entry.subject, entry.kind, entry.body)
         if key is None:
@@ -350,8 +364,8 @@ class Folding:
         if bare is None:
             self._rows.delete(table, name)
             return
-        fields = {field: getattr(bare, field) for field in gone.fields if field in bare.__struct_fields__}
-        self._rows.put(table, readable(msgspec.structs.replace(row, **fields)))
+        found = {field: getattr(bare, field) for field in fields if field in bare.__struct_fields__}
+        self._rows.put(table, readable(msgspec.structs.replace(row, **found)))
 
     # -- anew
 

@@ -19,15 +19,17 @@ from command.base.entry import Entry, Seal, Stream, Written
 from command.domain.incident import INCIDENT
 from command.domain.nodes import TreeNode
 from command.log.audience import holds_any
-from command.log.store import BRANCH, ENTRY, RECEIVED_SEAL, SEAL, SQL_VARIABLES_MAX, STREAM, Store, guarded
+from command.log.store import BRANCH, ENTRY, LACKING, RECEIVED_SEAL, SEAL, SQL_VARIABLES_MAX, STREAM, Store, guarded
 from command.tree.cursor import Tips
 from command.tree.item import Received
 from command.tree.shelf import Listed
-from command.tree.wire import AHEAD_MAX, LOCATOR_MAX, Tip
+from command.tree.wire import AHEAD_MAX, FRAME_BYTES_LATER, LOCATOR_MAX, WANT_MAX, Tip
 
 URGENT_WINDOW = 512
 """Of a long backlog this many of the newest entries are looked through for what can't wait."""
 URGENT_STREAMS_MAX = 10_000
+LACKING_STREAMS_MAX = 16
+"""So many streams' missing private parts are asked for at a time."""
 URGENT = tuple(
     f'"kind":"{kind}'.encode()
     for kind in (
@@ -52,6 +54,8 @@ class Sharing(Protocol):
     def shared(self, connection: Connection, stream: Stream, peer: str) -> bool: ...
 
     def accepts(self, connection: Connection, stream: Stream, peer: str) -> bool: ...
+
+    def reads(self, connection: Connection, stream: Stream, node: str) -> bool: ...
 
     def entitled(self, connection: Connection, entry: Entry, peer: str) -> bool: ...
 
@@ -182,6 +186,38 @@ class Holdings:
         if loose:
             found = sorted([*found, *(self._loose(one, peer) for one in loose)], key=lambda one: one.tip)[:entries]
         return _within(found, octets)
+
+    def lacks(self, tip: Tip) -> bool:
+        return self.connection.execute(sa.select(LACKING.c.seq).where(LACKING.c.hash == tip.head)).first() is not None
+
+    def parts(self, stream: Stream, tips: list[Tip], peer: str) -> tuple[list[Received], int]:
+        if not self._sharing.shared(self.connection, stream, peer):
+            return [], len(tips)
+        row, heads = self._row(stream), {tip.head for tip in tips}
+        found: list[Received] = []
+        if row is not None:
+            wanted = sa.select(ENTRY).where(ENTRY.c.stream == row.id, ENTRY.c.seq.in_([tip.length for tip in tips]))
+            chain = self.connection.execute(wanted.order_by(ENTRY.c.seq)).all()
+            found = self._received([one for one in chain if one.hash in heads and one.private is not None], peer)
+        loose = [one for one in self._branch(stream) if one.hash in heads and one.private is not None]
+        found += [self._loose(one, peer) for one in loose]
+        given = [one for one in found if one.written.private is not None]
+        return _within(given, FRAME_BYTES_LATER), len(found) - len(given)
+
+    def lacking(self) -> dict[Stream, list[Tip]]:
+        """Entries held without a private part that this node may read by now, WANT_MAX of each stream at most."""
+        names = ("subject", "origin", "generation")
+        streams = self.connection.execute(sa.select(*(LACKING.c[name] for name in names)).distinct())
+        found: dict[Stream, list[Tip]] = {}
+        for stream in [Stream(*row) for row in streams]:
+            if not self._sharing.reads(self.connection, stream, self._node):
+                continue
+            mine = [LACKING.c[name] == getattr(stream, name) for name in names]
+            wanted = sa.select(LACKING.c.seq, LACKING.c.hash).where(*mine).order_by(LACKING.c.seq).limit(WANT_MAX)
+            found[stream] = [Tip(row.seq, row.hash) for row in self.connection.execute(wanted)]
+            if len(found) >= LACKING_STREAMS_MAX:
+                break
+        return found
 
     def urgent(self, stream: Stream, tips: Tips, peer: str) -> list[Received]:
         row = self._row(stream)

@@ -25,7 +25,7 @@ from command.base.entry import (
     root_from_path,
 )
 from command.base.errors import Conflict, Corrupt
-from command.log.store import AHEAD, BRANCH, ENTRY, RECEIVED_SEAL, SQL_VARIABLES_MAX, STREAM
+from command.log.store import AHEAD, BRANCH, ENTRY, LACKING, RECEIVED_SEAL, SQL_VARIABLES_MAX, STREAM
 from command.tree.item import Received
 from command.tree.wire import BRANCHES_MAX
 
@@ -56,10 +56,11 @@ class Held(NamedTuple):
 
 @dataclass
 class Taken:
-    """What a batch brought: `fresh` entries in order, `heads` of every stream it named, `confirmed` the subjects of which
-    something had come ahead."""
+    """What a batch brought: `fresh` entries in order, `filled` those that were held without the private part that came now,
+    `heads` of every stream it named, `confirmed` the subjects of which something had come ahead."""
 
     fresh: list[Written] = field(default_factory=list)
+    filled: list[Written] = field(default_factory=list)
     heads: dict[Stream, Held] = field(default_factory=dict)
     own: set[Stream] = field(default_factory=set)
     branched: set[str] = field(default_factory=set)
@@ -98,6 +99,8 @@ class Intake:
         self._heads: dict[Stream, Held] = {}
         self.branched: set[str] = set()
         self.ahead: set[str] = set()
+        self._lacks = False
+        """Whether any entry is held without its private part."""
 
     def read(self, connection: Connection) -> None:
         """At start, and after a failed commit."""
@@ -105,6 +108,7 @@ class Intake:
         self._counters.seals = connection.scalar(sa.select(sa.func.max(RECEIVED_SEAL.c.id))) or 0
         self.branched = set(connection.scalars(sa.select(BRANCH.c.subject).distinct()))
         self.ahead = set(connection.scalars(sa.select(AHEAD.c.subject).distinct()))
+        self._lacks = connection.execute(sa.select(LACKING.c.hash).limit(1)).first() is not None
 
     def committed(self, taken: Taken) -> None:
         if len(self._heads) > HEADS_CACHED_MAX:
@@ -113,7 +117,8 @@ class Intake:
         self.branched |= taken.branched
 
     def take(self, connection: Connection, items: Sequence[Received], position: int, *, own: tuple[str, str]) -> Taken:
-        """Store what is not held yet. `own` is this node and its present generation.
+        """Store what is not held yet, and the private parts of what is held without. `own` is this node and its present
+        generation.
 
         Raises `Conflict("receive.gap")` when an entry follows none that is held, `Conflict("receive.own")` for one of the
         present generation that is not held here: then this database is older than what the node has written.
@@ -122,6 +127,8 @@ class Intake:
         chain: list[tuple[Received, int]] = []
         loose: dict[bytes, Received] = {}
         held = self._held_hashes(connection, items, taken)
+        if self._lacks:
+            taken.filled = self._fill(connection, [one.written for one in items if one.written.hash in held])
         taken.own = {stream for stream in taken.heads if (stream.origin, stream.generation) == own}
         for one in items:
             entry, written = one.written.entry, one.written
@@ -149,7 +156,35 @@ class Intake:
             connection.execute(sa.insert(BRANCH), [_loose(one, position) for one in loose.values()])
         if self.ahead:
             self._confirm(connection, taken)
+        self._note_bare(connection, taken.fresh)
         return taken
+
+    def _note_bare(self, connection: Connection, fresh: Sequence[Written]) -> None:
+        """Remember what came without its private part."""
+        rows = [
+            {"hash": one.hash, **_named(one.entry.stream), "seq": one.entry.seq}
+            for one in fresh
+            if one.entry.private is not None and one.private is None
+        ]
+        if rows:
+            connection.execute(sa.insert(LACKING), rows)
+            self._lacks = True
+
+    @staticmethod
+    def _fill(connection: Connection, known: Sequence[Written]) -> list[Written]:
+        """Give entries that are held without their private part the one that came, which `recheck` has compared with the hash
+        in the entry. Coming twice changes nothing."""
+        given = {one.hash: one for one in known if one.private is not None}
+        rows = _in_pieces(connection, sa.select(LACKING), LACKING.c.hash, sorted(given))
+        for row in rows:
+            one = given[row.hash]
+            part = {"salt": one.salt, "private": one.private}
+            stream = sa.select(STREAM.c.id).filter_by(**_named(one.entry.stream)).scalar_subquery()
+            place = (ENTRY.c.stream == stream, ENTRY.c.seq == row.seq, ENTRY.c.hash == row.hash)
+            connection.execute(sa.update(ENTRY).where(*place).values(**part))
+            connection.execute(sa.update(BRANCH).where(BRANCH.c.hash == row.hash).values(**part))
+            connection.execute(sa.delete(LACKING).where(LACKING.c.hash == row.hash))
+        return [given[row.hash] for row in rows]
 
     def take_ahead(self, connection: Connection, items: Sequence[Received], position: int) -> Taken:
         """Keep entries beside the log until their streams reach them; what is held already is left out."""
@@ -322,6 +357,10 @@ def _in_pieces(connection: Connection, statement: Any, column: Any, values: Sequ
     for start in range(0, len(values), SQL_VARIABLES_MAX):
         found += connection.execute(statement.where(column.in_(values[start : start + SQL_VARIABLES_MAX])))
     return found
+
+
+def _named(stream: Stream) -> dict[str, str]:
+    return {"subject": stream.subject, "origin": stream.origin, "generation": stream.generation}
 
 
 def _loose(one: Received, position: int) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from command.base.errors import Corrupt, FenghuoError, Rejected, Unavailable
 from command.base.projection import Row, Table
 
 T = TypeVar("T")
-SCHEMA_HEAD = "0002"
+SCHEMA_HEAD = "0003"
 READERS = 4
 ADVISORY_LOCK = 0x66656E67
 HOLD_TRIES = 15
@@ -142,6 +142,16 @@ BRANCH = _loose("branch")
 """The other ends of forks: entries whose stream goes on elsewhere in `ENTRY`. They have effect like all others."""
 AHEAD = _loose("ahead")
 """Entries that came before their stream reached them: acted on at once, confirmed when it does."""
+LACKING = sa.Table(
+    "lacking",
+    metadata,
+    sa.Column("hash", _Octets, primary_key=True),
+    sa.Column("subject", sa.Text, nullable=False, index=True),
+    sa.Column("origin", sa.Text, nullable=False),
+    sa.Column("generation", sa.Text, nullable=False),
+    sa.Column("seq", _Big, nullable=False),
+)
+"""Entries that are held without their private part and were not erased: it is asked for once this node is entitled to it."""
 UNFOLDED = sa.Table(
     "unfolded", metadata, sa.Column("subject", sa.Text, primary_key=True), sa.Column("folded", _Octets, nullable=False)
 )

@@ -29,7 +29,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Bared(NamedTuple):
-    """An entry that lost its private part, as it is now, and where it stands: the position of its commit, on a branch or not."""
+    """An entry that lost its private part, or got it, as it is now, and where it stands: the position of its commit, on a branch
+    or not."""
 
     written: Written
     position: int
@@ -38,7 +39,7 @@ class Bared(NamedTuple):
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """What is published after a commit: its position, the changed rows, and the entries in order; `loose` are the hashes of those
-    that went to a branch, `bared` the earlier entries whose private part was erased."""
+    that went to a branch, `bared` the earlier entries whose private part was erased, or has come only now."""
 
     position: int
     changes: list[Change]

@@ -11,9 +11,9 @@ from command.base.errors import Corrupt, Denied
 from command.tree.cursor import WINDOW, Tips
 from command.tree.item import Door, Gap, Received, Unknown
 from command.tree.shelf import Shelf
-from command.tree.wire import AHEAD_MAX, BRANCHES_MAX, Ahead, AheadHeld, Entries, Held, Tip
+from command.tree.wire import AHEAD_MAX, BRANCHES_MAX, WANT_MAX, Ahead, AheadHeld, Entries, Held, Tip
 
-WAITING_MAX = 2 * WINDOW + 2 * AHEAD_MAX
+WAITING_MAX = 2 * WINDOW + 2 * AHEAD_MAX + WANT_MAX
 GAPS_MAX = 64
 UNKNOWN_MAX = 10_000
 
@@ -88,6 +88,8 @@ class Incoming:
             items.append((found.stream, bytes.fromhex(found.written.entry.prev), found.tip))
             if not self.holds(found.stream, found.tip) and (found.stream, found.tip) not in fresh:
                 fresh.add((found.stream, found.tip))
+                new.append(found)
+            elif found.written.private is not None and self._shelf.lacks(found.tip):
                 new.append(found)
         number = 0
         if items and (new or self._batches):

@@ -20,6 +20,7 @@ from command.tree.cursor import NOW_BACKLOG_MAX, Tips
 from command.tree.handshake import Handshake, Stage
 from command.tree.have import Exchange, newest
 from command.tree.incoming import Arrived, Incoming, acknowledge
+from command.tree.item import pack
 from command.tree.outcome import (
     AheadHeldBy,
     CaughtUp,
@@ -28,6 +29,7 @@ from command.tree.outcome import (
     Drop,
     GotBlob,
     HeldBy,
+    PartsRefused,
     Ready,
     Redial,
     Rolled,
@@ -45,6 +47,7 @@ from command.tree.wire import (
     LATER,
     NOW,
     VERSION,
+    VERSION_OF_WANT,
     VERSION_OLDEST,
     VERSION_PACKED,
     Ahead,
@@ -64,6 +67,7 @@ from command.tree.wire import (
     Pong,
     Refuse,
     Tip,
+    Want,
     decode,
     encode,
     stream_of,
@@ -119,6 +123,7 @@ class Link:
         self._key, self._session, self._dialer, self._program = key, session, dialer, program
         self._shelf, self._sign, self._expected = shelf, sign, expected
         self._session_of_peer: str | None = None
+        self._version_of_peer = 0
         self._channels: dict[str, _Channel] = {}
         self._out: list[Command] = []
         self._exchange: Exchange | None = None
@@ -230,6 +235,13 @@ class Link:
             return []
         return [Send(NOW, encode(message))]
 
+    def want(self, stream: Stream, tips: list[Tip]) -> list[Command]:
+        """Ask for the private parts of entries that are held without: at most WANT_MAX. What comes is stored like any entry."""
+        ready = self._ready(LATER) and self._exchange is not None and self._exchange.done
+        if not ready or self._version_of_peer < VERSION_OF_WANT:
+            return []
+        return [Send(LATER, encode(Want(stream=str(stream), tips=tips)))]
+
     def fetch(self, hash: bytes, offset: int) -> list[Command]:
         """Ask for a piece of an attachment; the answer is `GotBlob`."""
         if not self._ready(LATER):
@@ -336,6 +348,7 @@ class Link:
         hello = at.handshake.hello
         assert hello is not None
         self.peer = self._outgoing.peer = hello.node
+        self._version_of_peer = hello.versions[1]
         self._outgoing.packs = hello.versions[1] >= VERSION_PACKED
         self._out.append(Ready(hello.node, at.name))
         if hello.session != self._session_of_peer:
@@ -387,6 +400,8 @@ class Link:
                     self._pong(message, now)
             case Line() | Locations():
                 self._out.append(Told(message))
+            case Want():
+                self._want(message)
             case Fetch():
                 self._fetch(message)
             case Blob():
@@ -507,6 +522,16 @@ class Link:
             self._outgoing.far = rtt >= FAR_US and self._ready(LATER)
             self.skew_us = message.clock - (message.echo + rtt // 2)
             self._out.append(Contact(rtt, self.skew_us))
+
+    def _want(self, message: Want) -> None:
+        """Give again what the peer may read by now; on *later*, when no other entry is waiting."""
+        self._exchanging()
+        found, refused = self._shelf.parts(stream_of(message.stream), message.tips, self._peer())
+        if refused:
+            self._out.append(PartsRefused(refused))
+        if found:
+            seals, items = pack(found)
+            self._out.append(Send(LATER, encode(Entries(seals=seals, items=items)), bulk=True))
 
     def _fetch(self, message: Fetch) -> None:
         self._asked += 1

@@ -86,6 +86,12 @@ class WantBlob(NamedTuple):
     length: int
 
 
+class PartsRefused(NamedTuple):
+    """The peer asked for private parts that are not for it: `number` of them."""
+
+    number: int
+
+
 class GotBlob(NamedTuple):
     hash: bytes
     offset: int
@@ -119,6 +125,7 @@ Command = (
     | Contact
     | Told
     | WantBlob
+    | PartsRefused
     | GotBlob
     | Redial
     | Drop

@@ -38,6 +38,15 @@ class Shelf(Known, Doorkeeper, Protocol):
         `octets`. Tips that aren't held here count for nothing. Private parts only if the peer is entitled to them."""
         ...
 
+    def lacks(self, tip: Tip) -> bool:
+        """Whether the entry is held without its private part, which was not erased."""
+        ...
+
+    def parts(self, stream: Stream, tips: list[Tip], peer: str) -> tuple[list[Received], int]:
+        """Of these entries those that are held here with their private part and whose part the peer may read; and how many of
+        them are not for it. About FRAME_BYTES_LATER octets at most, but at least one."""
+        ...
+
     def urgent(self, stream: Stream, tips: Tips, peer: str) -> list[Received]:
         """Of `rest`, what the peer must see before its turn (orders for it and their answers); at most AHEAD_MAX."""
         ...

@@ -34,6 +34,9 @@ BLOB_BYTES_MAX = 16 * 1024
 LINE_NODES_MAX = 1_000
 LOCATIONS_MAX = 1_000
 AHEAD_MAX = 64
+WANT_MAX = 64
+VERSION_OF_WANT = 2
+"""From this version on a node may be asked for private parts."""
 
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
@@ -176,6 +179,14 @@ class AheadHeld(Message, frozen=True, tag="ahead-held"):
     hashes: Annotated[list[Digest], Meta(max_length=AHEAD_MAX)]
 
 
+class Want(Message, frozen=True, tag="want"):
+    """These entries of a stream are held by the sender without their private part, to which it is entitled by now: send them
+    again, with it. The answer is an `entries`."""
+
+    stream: Name
+    tips: Annotated[list[Tip], Meta(min_length=1, max_length=WANT_MAX)]
+
+
 class Fetch(Message, frozen=True, tag="fetch"):
     """Send the attachment with this SHA-256 from `offset` on."""
 
@@ -257,6 +268,7 @@ Any_ = (
     | Packed
     | Held
     | AheadHeld
+    | Want
     | Fetch
     | Blob
     | Ping

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from msgspec.structs import replace
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from command.base.clock import Clock
 from command.base.entry import By, Stream
@@ -80,6 +80,10 @@ class LineKeeper:
     def look(self) -> None:
         """Something changed at a link."""
         self._wake.set()
+
+    def refused(self, node: str, count: int) -> None:
+        """A neighbour asked for private parts that are not for it."""
+        self._figures.parts_refused.labels(node).inc(count)
 
     def held(self, stream: Stream, tips: Tips) -> None:
         """The superior holds a stream durably up to these tips."""
@@ -286,6 +290,12 @@ class Figures:
         self.waiting = Gauge("fenghuo_link_waiting_streams", "Streams with something to send", ["node"], **made)
         self.rtt = Gauge("fenghuo_link_rtt_seconds", "Newest round trip", ["node"], **made)
         self.skew = Gauge("fenghuo_link_skew_seconds", "How far the neighbour's clock is ahead", ["node"], **made)
+        self.parts_refused = Counter(
+            "fenghuo_link_parts_refused",
+            "Private parts that the neighbour asked for and may not read",
+            ["node"],
+            **made,
+        )
         self.redials = Gauge("fenghuo_link_redials", "Connections replaced because nothing arrived", ["node"], **made)
 
     def look(self, peers: Iterable[Peer], states: dict[str, Presence], parent: str | None) -> None:

@@ -27,6 +27,7 @@ from command.tree.outcome import (
     Drop,
     GotBlob,
     HeldBy,
+    PartsRefused,
     Ready,
     Redial,
     Rolled,
@@ -74,7 +75,7 @@ class House(Protocol):
         ...
 
     def heard(self, peer: "Peer", command: Command) -> None:
-        """`HeldBy`, `Told`, `WantBlob` or `GotBlob`."""
+        """`HeldBy`, `Told`, `WantBlob`, `GotBlob` or `PartsRefused`."""
         ...
 
 
@@ -309,7 +310,7 @@ class Peer:
                 case Contact(rtt, skew):
                     self._signs = 0
                     self.rtt_us, self.skew_us, self.contact_at = rtt, skew, self._house.clock.now()
-                case HeldBy() | Told() | WantBlob() | GotBlob():
+                case HeldBy() | Told() | WantBlob() | GotBlob() | PartsRefused():
                     if isinstance(command, HeldBy):
                         reach("link.held")
                     self._signs = 0

@@ -30,8 +30,9 @@ from command.log.store import STREAM
 from command.log.writer import Commit
 from command.tree import pairing
 from command.tree.item import Received
-from command.tree.outcome import Command, GotBlob, HeldBy, Told, WantBlob
+from command.tree.outcome import Command, GotBlob, HeldBy, PartsRefused, Told, WantBlob
 from command.tree.wire import LATER, Line, Locations
+from command.uplink.asker import Asker
 from command.uplink.channel import Channel
 from command.uplink.courier import Courier
 from command.uplink.dialler import Dialler
@@ -65,6 +66,7 @@ class Uplink:
             node.store, self.me, lambda: node.log.generation, self.nodes, Audience(self.me, self.tree)
         )
         self.courier = Courier(Path(node.config.data), node.clock, node.config.attachment_bytes_max)
+        self._asker = Asker(self.me, node.clock, self.tree)
         self._news: list[Entry] = []
         self._gone: list[str] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="link")
@@ -150,6 +152,7 @@ class Uplink:
         if moved:
             self._moved = True
         if commit.written or moved or self._gone:
+            self._asker.wake()
             self._wake.set()
 
     async def _grow(self) -> None:
@@ -232,6 +235,7 @@ class Uplink:
         await self._node.log.open_generation()
 
     def changed(self, peer: Peer) -> None:
+        self._asker.wake()
         self._line.look()
 
     def heard(self, peer: Peer, command: Command) -> None:
@@ -243,6 +247,9 @@ class Uplink:
                 self._line.told(peer, nodes)
             case Told(Locations(places)):
                 spawn("uplink.located", self._line.located(places))
+            case PartsRefused(count):
+                journal.warning("link.parts_refused", peer=peer.node, count=count)
+                self._line.refused(peer.node, count)
             case WantBlob():
                 spawn("courier.asked", self.courier.asked(peer, command))
             case GotBlob():
@@ -255,6 +262,8 @@ class Uplink:
                 if peer.channels and not peer.link.quiet(self.clock.now()):
                     await peer.tell(lambda link: link.tick(self.clock.now()))
             await self.courier.look(list(self.peers.values()))
+            if self.clock.monotonic() >= self._asker.due and any(peer.linked for peer in self.peers.values()):
+                await self._asker.look(await self.think(self._holdings.lacking), list(self.peers.values()))
 
     # -- for the edge
 

@@ -300,6 +300,12 @@ class Node:
         branches = self.streams.of.get(stream)
         return [] if branches is None else branches.rest(tips, entries)
 
+    def lacks(self, tip: Tip) -> bool:
+        return False
+
+    def parts(self, stream: Stream, tips: list[Tip], peer: str) -> tuple[list[Received], int]:
+        return [], len(tips)
+
     def urgent(self, stream: Stream, tips: Tips, peer: str) -> list[Received]:
         rest = self.rest(stream, tips, peer, 100_000, 0)
         return [one for one in rest if one.written.entry.kind in URGENT][:AHEAD_MAX]

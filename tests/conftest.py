@@ -17,6 +17,7 @@ from hypothesis import settings
 from playwright.async_api import Browser
 from xdist.scheduler import LoadScopeScheduling
 
+from tests import prepared
 from tests.browser import harness, harness_firefox
 from tests.services import NOT_INSTALLED, Postgres, RedisServer, ServerProcess
 
@@ -65,6 +66,10 @@ def pytest_configure(config: pytest.Config) -> None:
     chosen = os.environ.get("FENGHUO_TEST_DATABASE", "sqlite")
     if chosen not in DATABASES:
         raise pytest.UsageError(f"FENGHUO_TEST_DATABASE={chosen!r}: expected one of {DATABASES}")
+
+
+def pytest_unconfigure() -> None:
+    prepared.forget()
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
@@ -152,6 +157,14 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def prepared_postgres(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a database with the schema of a node in it, to be copied."""
+    name = postgres_server.fresh()
+    prepared.lay(postgres_server.url(name), tmp_path_factory.mktemp("prepared"))
+    return name
+
+
 @pytest.fixture
 def postgres_url(postgres_server: Postgres) -> Iterator[str]:
     """`postgresql://...` of a database of this test's own, dropped afterwards."""
@@ -176,7 +189,7 @@ def module_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest
     """As `database_url`, for all tests of a file."""
     if os.environ.get("FENGHUO_TEST_DATABASE", "sqlite") == "postgresql":
         server: Postgres = request.getfixturevalue("postgres_server")
-        name = server.fresh()
+        name = server.fresh(request.getfixturevalue("prepared_postgres"))
         yield server.url(name)
         server.drop(name)
     else:
@@ -184,13 +197,17 @@ def module_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest
 
 
 @pytest.fixture
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The `FENGHUO_DATABASE` of this run: a SQLite file, or with FENGHUO_TEST_DATABASE=postgresql a fresh
-    database.
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The `FENGHUO_DATABASE` of this run: a SQLite file that is not there yet, or with FENGHUO_TEST_DATABASE=postgresql a
+    database with the schema and nothing in it.
     """
     if os.environ.get("FENGHUO_TEST_DATABASE", "sqlite") == "postgresql":
-        return str(request.getfixturevalue("postgres_url"))
-    return f"sqlite:///{tmp_path / 'fenghuo.db'}"
+        server: Postgres = request.getfixturevalue("postgres_server")
+        name = server.fresh(request.getfixturevalue("prepared_postgres"))
+        yield server.url(name)
+        server.drop(name)
+    else:
+        yield f"sqlite:///{tmp_path / 'fenghuo.db'}"
 
 
 @pytest.fixture

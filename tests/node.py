@@ -19,6 +19,7 @@ from command.domain.registry import Tier, UnitKind
 from command.domain.registry_edits import SaveOrganisation, SavePerson, SaveUnit
 from command.edge.api import Node
 from command.service import Service
+from tests.prepared import begin
 
 NODE = By(account="node")
 HASH_MIB = 19
@@ -32,6 +33,7 @@ async def service(
     """A service over the whole house; with `listen` it serves HTTP on a free port and runs its parts."""
     chosen: dict[str, Any] = {"totp_required": False, "password_hash_mib": HASH_MIB, **settings}
     config = load({}, None, data=str(data), database=database_url, port=0, **chosen)
+    begin(config.database_url)
     running = Service(config, server.house(config), clock)
     try:
         await (running.start() if listen else running.open())

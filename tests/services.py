@@ -207,11 +207,11 @@ class Postgres:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(statement)
 
-    def fresh(self) -> str:
-        """The name of a new database copied from the template; the template must have no open connection."""
+    def fresh(self, template: str = TEMPLATE) -> str:
+        """The name of a new database copied from `template` (the empty one); that must have no open connection."""
         name = f"test_{next(self._names)}"
         copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        self.execute(copy.format(sql.Identifier(name), sql.Identifier(self.TEMPLATE)))
+        self.execute(copy.format(sql.Identifier(name), sql.Identifier(template)))
         return name
 
     def drop(self, name: str) -> None:

@@ -24,6 +24,7 @@ from command.edge.api import Node
 from command.log.timeline import read
 from command.service import Service
 from tests.node import HASH_MIB
+from tests.prepared import begin
 
 PASSWORD = "correct horse 9"
 NODE = By(account="node")
@@ -126,6 +127,7 @@ async def assembled(
     """A node with a province, a city and two counties, and one account for each role that administration is about."""
     chosen = {"totp_required": False, "password_hash_mib": HASH_MIB, **settings}
     config = Config(data=str(data / "node"), database=database_url, port=0, **chosen)
+    begin(config.database_url)
     service = Service(config, server.house(config), clock)
     await service.start()
     assembly = Assembly(service)

@@ -26,6 +26,7 @@ from command.log.writer import Commit, Receipt
 from command.service import House, Service
 from sms import part
 from sms.worker import Sms
+from tests.prepared import begin
 from tests.sms.twilio_double import ACCOUNT, SENDER, TOKEN
 
 NODE = By(account="node")
@@ -168,6 +169,7 @@ async def bench(
     settings = {"totp_required": "false", **settings}
     config = load({}, None, data=str(data), database=database_url, port=port, **settings)
     clock = clock or ShiftedClock()
+    begin(config.database_url)
     service = Service(config, house(config), clock)
     try:
         await service.start()

@@ -24,6 +24,7 @@ from sms.message import Doubt, Kind, Message, State
 from sms.outbox import CANCEL_MAX, GATEWAY, MESSAGE, Settlement, SettleMessage
 from sms.receipt import Receipt
 from sms.worker import Sms
+from tests.prepared import begin
 from tests.sms.node import Bench, ShiftedClock, house
 
 NUMBER = "+8615400000001"
@@ -79,6 +80,7 @@ async def scripted(database_url: str, data: Path, gateway: Scripted) -> AsyncIte
     clock = ShiftedClock()
     found = house(config)
     found.parts["sms"] = start
+    begin(config.database_url)
     service = Service(config, found, clock)
     try:
         await service.start()

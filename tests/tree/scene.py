@@ -22,6 +22,7 @@ from command.service import Service
 from command.tree import pairing
 from command.uplink.dialler import JOIN_FILE
 from command.uplink.uplink import PART, Uplink
+from tests.prepared import begin
 
 NODE = By(account="node")
 PATIENCE_S = 30.0
@@ -78,6 +79,7 @@ class Member:
         parent = "" if self.superior is None else f"http://127.0.0.1:{self.superior.port}"
         settings = {"port": self.port, "totp_required": False, "node_name": self.name, "parent": parent}
         config = load({}, None, **(settings | {"data": str(self.data)} | self.settings))
+        begin(config.database_url)
         self._service = Service(config, server.house(config))
         await self._service.start()
         self.port = self._service.port  # the same after a restart: whoever dials it finds it again

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvloop
 
@@ -34,7 +34,7 @@ from command.tree import pairing
 from command.uplink.dialler import JOIN_FILE
 from command.uplink.uplink import PART
 
-FIGURES = ("link.catchup_s", "link.catchup_ratio", "link.memory_mb")
+FIGURES = ("link.catchup_s", "link.catchup_ratio", "link.cpu_us", "link.memory_mb")
 ENTRIES = int(os.environ.get("BENCH_LINK_ENTRIES", "100000"))
 AT_ONCE = 1_000
 LIMIT_S = 30.0
@@ -123,23 +123,37 @@ def _memory_mb(process: subprocess.Popen[bytes]) -> float:
     return 0.0
 
 
-def _catch_up(folder: Path, subject: str, ports: tuple[int, int]) -> tuple[float, float, float]:
-    """Seconds, and the peak memory of the sender and of the receiver in MB."""
+def _cpu_s(process: subprocess.Popen[bytes]) -> float:
+    """User and system time of the whole process so far."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class _Run(NamedTuple):
+    """Seconds, and of the sender and the receiver: CPU seconds meanwhile, and peak memory in MB."""
+
+    seconds: float
+    cpu_s: tuple[float, float]
+    memory_mb: tuple[float, float]
+
+
+def _catch_up(folder: Path, subject: str, ports: tuple[int, int]) -> _Run:
     city, county = folder / "city", folder / "county"
     origin = node_id(load_or_make(county).public_key())
     receiver = _start(city, ports[0])
     time.sleep(4.0)
     sender = _start(county, ports[1], f"http://127.0.0.1:{ports[0]}")
-    began = 0.0
+    began, before = 0.0, (0.0, 0.0)
     started = time.monotonic()
     try:
         while (held := _held(city, subject, origin)) < ENTRIES + 1:
             if held and not began:
-                began = time.monotonic()
+                began, before = time.monotonic(), (_cpu_s(sender), _cpu_s(receiver))
             if time.monotonic() - started > PATIENCE_S:
                 raise TimeoutError(f"only {held} entries after {PATIENCE_S:.0f} s")
             time.sleep(0.05)
-        return time.monotonic() - began, _memory_mb(sender), _memory_mb(receiver)
+        cpu_s = (_cpu_s(sender) - before[0], _cpu_s(receiver) - before[1])
+        return _Run(time.monotonic() - began, cpu_s, (_memory_mb(sender), _memory_mb(receiver)))
     finally:
         for process in (sender, receiver):
             process.send_signal(signal.SIGTERM)
@@ -169,8 +183,10 @@ def figures() -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         subject = uvloop.run(_lay_out(folder, ports))
-        seconds, sender_mb, receiver_mb = _catch_up(folder, subject, ports)
+        run = _catch_up(folder, subject, ports)
         raw = _raw(folder)
+    seconds, (sender_mb, receiver_mb) = run.seconds, run.memory_mb
+    sender_us, receiver_us = (1e6 * cpu_s / ENTRIES for cpu_s in run.cpu_s)
     yield {
         "name": "link.catchup_s",
         "value": round(seconds, 1),
@@ -187,6 +203,16 @@ def figures() -> Iterator[dict[str, Any]]:
         "ratio": round(seconds / raw / 10, 3),
         "against": f"raw SQLite copy of the same rows, {raw:.2f} s; limit 10 x",
         "n": ENTRIES,
+    }
+    yield {
+        "name": "link.cpu_us",
+        "value": round(sender_us + receiver_us, 1),
+        "unit": "us",
+        "ratio": round((sender_us + receiver_us) * ENTRIES / 1e6 / raw, 1),
+        "against": f"CPU of both ends per entry; the raw copy took {1e6 * raw / ENTRIES:.1f} us",
+        "n": ENTRIES,
+        "sender": round(sender_us, 1),
+        "receiver": round(receiver_us, 1),
     }
     yield {
         "name": "link.memory_mb",

@@ -247,12 +247,11 @@ class Folding:
         entry, name = written.entry, key_of(written.entry)
         key = entry.subject.partition("/")[2]
         incident = self._rows.get(INCIDENT, key)
-        others = [other for other in known.lengths if other != name]
         node = self._rows.get(NODE, entry.origin)
         if node is not None and node.revoked is not None:
             return False
         if incident is None:
-            if others or entry.seq != 1 or entry.kind != REPORTED:
+            if entry.seq != 1 or entry.kind != REPORTED or any(other != name for other in known.lengths):
                 return False
         elif incident.contested or not known.takes(entry, _chain(incident)):
             return False

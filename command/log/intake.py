@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 
 from command.base.entry import (
     NO_HASH,
+    Proven,
     Seal,
     Stream,
     Written,
@@ -22,7 +23,6 @@ from command.base.entry import (
     check_seal,
     decode,
     leaf_hash,
-    root_from_path,
 )
 from command.base.errors import Conflict, Corrupt
 from command.log.store import AHEAD, BRANCH, ENTRY, LACKING, RECEIVED_SEAL, SQL_VARIABLES_MAX, STREAM
@@ -72,12 +72,16 @@ def recheck(items: Sequence[Received], keys: Keys) -> None:
     """Look once more at bytes, paths and seals; pure, for a thread of its own. Raises `Corrupt` with the place, and
     `Conflict("receive.unknown")` for a node whose key nobody registered."""
     good: dict[tuple[str, bytes], Seal] = {}
+    proven: dict[tuple[bytes, int], Proven] = {}
     for one in items:
         written, entry, seal = one.written, one.written.entry, one.seal
         place = f"{entry.stream} #{entry.seq}"
         if leaf_hash(written.data) != written.hash:
             raise Corrupt("receive.hash", f"{place}: its bytes are not what its hash says.")
-        if root_from_path(written.hash, one.leaf, seal.count, one.path) != seal.root:
+        under = proven.get((seal.root, seal.count))
+        if under is None:
+            under = proven[seal.root, seal.count] = Proven(seal)
+        if not under.holds(written.hash, one.leaf, one.path):
             raise Corrupt("receive.path", f"{place}: it is not under the root that was sealed.")
         if not check_private(entry, written.salt, written.private):
             raise Corrupt("receive.private", f"{place}: the private part is not what its salted hash says.")

@@ -43,7 +43,7 @@ class Folded:
     def takes(self, entry: Entry, chain: list[Claim]) -> bool:
         """Whether the entry may be folded as the last one, and counts. `chain` as in `picture.appends`."""
         name = key_of(entry)
-        seen = merge_seen(self.seen.get(name, {}), entry)
+        seen = self._knows(entry, name)
         if entry.kind == ISSUED and _order(entry) in self._early:
             return False
         if appends(entry, seen, self.lengths, chain):
@@ -66,10 +66,11 @@ class Folded:
 
     def _next(self, entry: Entry, name: str) -> bool:
         """Whether it follows in its stream, the only one of its node, and all that it names is here."""
-        others = (stream for stream in self.lengths if stream != name)
-        alone = name in self.lengths or not any(stream.startswith(f"{entry.origin}.") for stream in others)
-        here = all(length <= self.lengths.get(stream, 0) for stream, length in _named(entry, name))
-        return alone and here and entry.seq == self.lengths.get(name, 0) + 1
+        if entry.seq != self.lengths.get(name, 0) + 1:
+            return False
+        if entry.seq == 1 and any(stream.startswith(f"{entry.origin}.") for stream in self.lengths):
+            return False
+        return not entry.seen or all(self.lengths.get(stream, 0) >= length for stream, length in _named(entry, name))
 
     def note(self, entry: Entry) -> None:
         """The entry was folded."""
@@ -99,7 +100,12 @@ class Folded:
         if entry.kind not in COMMUTING:
             self._decided[name] = max(entry.seq, self._decided.get(name, 0))
         self.lengths[name] = max(entry.seq, self.lengths.get(name, 0))
-        self.seen[name] = merge_seen(self.seen.get(name, {}), entry)
+        self.seen[name] = self._knows(entry, name)
+
+    def _knows(self, entry: Entry, name: str) -> dict[str, int]:
+        """What the author had folded, with this entry. Not to be changed."""
+        known = self.seen.get(name, {})
+        return merge_seen(known, entry) if entry.seen else known
 
 
 def learn(found: Iterable[Written], *, circular: bool) -> Folded:

@@ -85,9 +85,10 @@ class Incoming:
                 skipped.add(found.stream)
                 not_yet.append(found.stream)
                 continue
-            items.append((found.stream, bytes.fromhex(found.written.entry.prev), found.tip))
-            if not self.holds(found.stream, found.tip) and (found.stream, found.tip) not in fresh:
-                fresh.add((found.stream, found.tip))
+            stream, tip = found.stream, found.tip
+            items.append((stream, bytes.fromhex(found.written.entry.prev), tip))
+            if (stream, tip) not in fresh and not self.holds(stream, tip):
+                fresh.add((stream, tip))
                 new.append(found)
             elif found.written.private is not None and self._shelf.lacks(found.tip):
                 new.append(found)
@@ -146,12 +147,11 @@ class Incoming:
         """Whether the stream may have one branch more, if this entry begins one: an origin that forks on purpose is heard out
         to BRANCHES_MAX and no further, and whoever passes it on isn't to blame."""
         stream, entry = found.stream, found.written.entry
-        if entry.seq == 1 and not self._shelf.tips(stream):
-            return True
         before = Tip(entry.seq - 1, bytes.fromhex(entry.prev))
+        if (stream, before) in fresh or (stream, before) in self._pending:
+            return True
         tips = self._shelf.tips(stream)
-        coming = (stream, before) in self._pending or (stream, before) in fresh
-        if coming or before in tips or self.holds(stream, found.tip):
+        if (entry.seq == 1 and not tips) or before in tips or self.holds(stream, found.tip):
             return True
         if len(tips) + self._branches.get(stream, 0) >= BRANCHES_MAX:
             return False

@@ -17,6 +17,7 @@ from command.base.entry import (
     NO_HASH,
     PRIVATE_BYTES_MAX,
     SALT_BYTES,
+    Proven,
     Seal,
     Stream,
     Written,
@@ -110,6 +111,7 @@ class Door:
         self._seals = [Seal(root=s.root, count=s.count, signature=s.signature, alg=s.alg) for s in seals]
         self._good: set[tuple[int, str]] = set()
         self._passed: set[tuple[Stream, Tip]] = set()
+        self._proven: dict[int, Proven] = {}
 
     def check(self, item: Item) -> Received:
         """The entry, when everything about it is right and its predecessor is held here or was passed before it."""
@@ -135,7 +137,7 @@ class Door:
         seal = self._seals[item.seal]
         if not 1 <= seal.count <= BATCH_ENTRIES_MAX or len(item.path) > PATH_BYTES_MAX:
             raise Corrupt("item.seal", f"{place}: the seal has the wrong shape.")
-        if entries.root_from_path(written.hash, item.leaf, seal.count, item.path) != seal.root:
+        if not self._under(item.seal).holds(written.hash, item.leaf, item.path):
             raise Corrupt("item.seal", f"{place} is not under the root that was sealed.")
         if (item.seal, stream.origin) not in self._good:
             signed = self._known.signed(stream.origin, seal)
@@ -145,6 +147,12 @@ class Door:
                 raise Corrupt("item.forged", f"{place}: the seal is not {stream.origin}'s.")
             self._good.add((item.seal, stream.origin))
         return Received(written=written, seal=seal, leaf=item.leaf, path=item.path)
+
+    def _under(self, seal: int) -> Proven:
+        found = self._proven.get(seal)
+        if found is None:
+            found = self._proven[seal] = Proven(self._seals[seal])
+        return found
 
 
 def _octets(text: str, stream: Stream, seq: int) -> bytes:

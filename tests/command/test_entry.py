@@ -1,5 +1,8 @@
 """Entries: canonical bytes, chains of hashes, Merkle paths, seals."""
 
+import random
+from collections.abc import Callable
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
@@ -46,10 +49,44 @@ def test_a_nul_is_refused_wherever_it_hides_and_nothing_else_is(before: str, aft
 def test_every_leaf_reaches_the_root_by_its_path_and_by_no_other(count: int) -> None:
     leaves = [entries.leaf_hash(bytes([i])) for i in range(count)]
     root, paths = entries.merkle(leaves)
+    proven = entries.Proven(entries.Seal(root=root, count=count, signature=b""))
     for index, (leaf, path) in enumerate(zip(leaves, paths, strict=True)):
         assert entries.root_from_path(leaf, index, count, path) == root
+        assert proven.holds(leaf, index, path)
         if count > 1:
             assert entries.root_from_path(entries.leaf_hash(b"other"), index, count, path) != root
+
+
+@given(st.integers(0, 2**32))
+def test_property_what_paths_have_proven_says_the_same_of_every_other_path(seed: int) -> None:
+    rng = random.Random(seed)
+    count = rng.randrange(1, 40)
+    leaves = [entries.leaf_hash(bytes([i])) for i in range(count)]
+    root, paths = entries.merkle(leaves)
+    proven = entries.Proven(entries.Seal(root=root, count=count, signature=b""))
+    for _ in range(30):
+        index = rng.randrange(count)
+        leaf, place, path = leaves[index], index, bytearray(paths[index])
+        if rng.random() < 0.5:
+            spoil = rng.randrange(4)
+            if spoil == 0:
+                leaf = leaves[rng.randrange(count)]
+            elif spoil == 1:
+                place = rng.randrange(-1, count + 1)
+            elif spoil == 2 and path:
+                path[rng.randrange(len(path))] ^= 1
+            else:
+                path = path[:-32] if rng.random() < 0.5 else path + bytes(32)
+        assert _said(lambda: proven.holds(leaf, place, bytes(path))) == _said(  # noqa: B023
+            lambda: entries.root_from_path(leaf, place, count, bytes(path)) == root  # noqa: B023
+        )
+
+
+def _said(look: Callable[[], bool]) -> bool | str:
+    try:
+        return look()
+    except Corrupt as error:
+        return error.code
 
 
 @given(st.binary(max_size=200), st.integers(-3, 40), st.integers(-3, 40))

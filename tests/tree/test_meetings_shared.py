@@ -136,6 +136,7 @@ async def _shown(n: Node, room: str) -> list[Row]:
     return [row for row in found if room in (row.id, getattr(row, "room", None))]
 
 
+@pytest.mark.any_store
 @pytest.mark.parametrize("first", ["incident/", "meeting/"])
 async def test_other_nodes_show_a_room_as_its_host_does_whichever_stream_comes_first(
     first: str, database_url: str, tmp_path: Path
@@ -159,6 +160,7 @@ async def test_other_nodes_show_a_room_as_its_host_does_whichever_stream_comes_f
     assert not state.differing(database_url, tmp_path / "county")
 
 
+@pytest.mark.any_store
 async def test_a_meeting_called_for_a_time_is_shown_where_it_came_and_run_where_it_is_hosted(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -206,6 +208,7 @@ async def _forge(n: Node, subject: str, what: str, **body: Any) -> None:
         n.log.domain.projectors = kept
 
 
+@pytest.mark.any_store
 async def test_nobody_but_its_host_says_anything_of_a_room_with_effect(database_url: str, tmp_path: Path) -> None:
     async with crowd(database_url, tmp_path, "city", "county") as (city, county):
         w = await world(city)

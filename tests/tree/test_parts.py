@@ -79,6 +79,7 @@ async def test_parts_that_come_later_fill_entries_and_rows_once(database_url: st
     assert not state.differing(database_url, tmp_path / "city")
 
 
+@pytest.mark.any_store
 async def test_a_part_that_is_not_what_the_entry_says_is_refused(database_url: str, tmp_path: Path) -> None:
     async with crowd(database_url, tmp_path, "county", "city") as (county, city):
         await _told(county)
@@ -114,6 +115,7 @@ async def test_what_was_erased_is_not_filled_again(known: str, database_url: str
     assert not state.differing(database_url, tmp_path / "city")
 
 
+@pytest.mark.any_store
 async def test_who_may_not_read_a_part_is_not_given_it_and_what_was_asked_in_vain_is_counted(
     database_url: str, tmp_path: Path
 ) -> None:

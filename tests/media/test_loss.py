@@ -1,6 +1,5 @@
 """What a lossy wire costs: the gaps are repaired, in both directions, and nobody's picture stops."""
 
-import asyncio
 import time
 
 from playwright.async_api import Browser
@@ -12,9 +11,11 @@ from tests.media.test_browsers import decodes, look_until, looker
 
 LOSS = 0.05
 DELAY_S = 0.015
-WATCH_S = 8.0
-FROZEN_S_MAX = 1.0
-"""Of `WATCH_S`. Chromium counts a gap of 150 ms as a freeze, which a busy machine alone can cause."""
+FRAMES = 160
+"""So many are encoded while we watch: eight seconds of Chromium's camera, more on a machine that can't keep up with it."""
+DECODED_MIN = 0.75
+FROZEN_MAX = 0.125
+"""Of the time. Chromium counts a gap of 150 ms as a freeze, which a busy machine alone can cause."""
 
 
 async def test_media_follows_a_client_whose_address_changes(chromium: Browser) -> None:
@@ -43,16 +44,16 @@ async def test_five_percent_loss_up_and_down_is_repaired(chromium: Browser) -> N
         await watcher.goto(f"{url}?member=b&receive=1")
         before = await look_until(looker(watcher), decodes(1), "video over a lossy wire")
         began = time.monotonic()
-        while time.monotonic() - began < WATCH_S:
-            await asyncio.sleep(0.5)
+        first = (await publisher.evaluate("window.look()"))["sent"]["frames"]
+        last = await look_until(looker(publisher), lambda s: s["sent"]["frames"] >= first + FRAMES, "frames encoded")
         after = await watcher.evaluate("window.look()")
-        frames = after["video"][0]["frames"] - before["video"][0]["frames"]
-        elapsed = time.monotonic() - began
+        encoded, elapsed = last["sent"]["frames"] - first, time.monotonic() - began
+        decoded = after["video"][0]["frames"] - before["video"][0]["frames"]
         stats = await scene.worker.stats()
         relay.close()
         assert relay.dropped > 50
-        assert frames / elapsed > 15, (frames, elapsed, stats, after)
+        assert decoded > encoded * DECODED_MIN, (decoded, encoded, elapsed, stats, after)
         assert stats["rtx_packets"] > 10
         assert stats["nacks_in"] >= stats["rtx_packets"] * 0.5
         assert stats["nacks_out"] > 10
-        assert after["video"][0]["frozen"] - before["video"][0]["frozen"] < FROZEN_S_MAX, after
+        assert after["video"][0]["frozen"] - before["video"][0]["frozen"] < FROZEN_MAX * elapsed, (elapsed, after)

@@ -22,7 +22,6 @@ from typing import Any
 
 import aiohttp
 
-from command.edge.requests import configure
 from tests.soak.guest import Guest
 
 GUESTS = 12
@@ -166,6 +165,7 @@ class Soak:
             if after[name] > before[name] + more:
                 faults.append(f"{name} {before[name]} -> {after[name]}")
         faults += [f"{name} {after[name]}" for name in ("worker_peers", "worker_streams") if after[name]]
+        faults += [f"{name} {times} times in the journal" for name, times in after["bugs"].items()]
         if after["worker_rooms"] > STANDING_ROOMS:
             faults.append(f"worker_rooms {after['worker_rooms']}")
         more = {name: round(later[name] / before[name] - 1, 4) for name, later in grown.items()}
@@ -190,7 +190,6 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    configure("warning")  # as a node writes it: no locals beside a traceback
     line = asyncio.run(Soak(chosen.minutes, chosen.seed).run())
     print(json.dumps(line, ensure_ascii=False), flush=True)
     return 1 if line["faults"] else 0

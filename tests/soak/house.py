@@ -13,8 +13,11 @@ import os
 import signal
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from bench.sfu_process import memory_kb
 from command.base.rights import Role
@@ -22,9 +25,13 @@ from command.domain.account import CreateAccount
 from command.domain.meeting import CloseRoom, OpenRoom
 from command.domain.registry import ACCOUNT
 from command.edge.api import Node
+from command.edge.requests import configure
 from command.service import Service
 from media.api import Media
 from tests.node import NODE, service, world
+
+BUGS = ("request.bug", "task.died", "http.trouble")
+"""What the journal says only of mistakes of ours."""
 
 
 def descriptors(pid: int) -> int:
@@ -34,11 +41,12 @@ def descriptors(pid: int) -> int:
 class House:
     """The service and the accounts of its guests."""
 
-    def __init__(self, running: Service, guests: int) -> None:
+    def __init__(self, running: Service, guests: int, bugs: Counter[str]) -> None:
         self.running = running
         self.node: Node = running.node
         self.guests = guests
         self.chair = self.county = ""
+        self.bugs = bugs
 
     async def furnish(self) -> dict[str, Any]:
         """Accounts, as the first line tells them: where to go, and a token for each guest."""
@@ -88,6 +96,7 @@ class House:
             "descriptors": descriptors(own),
             "memory_kb": memory_kb(own),
             "objects": len(gc.get_objects()),
+            "bugs": dict(self.bugs),
         }
         if worker is not None and worker.pid is not None:
             stats = await worker.stats()
@@ -96,16 +105,31 @@ class House:
         return seen
 
 
+def keep_journal() -> Counter[str]:
+    """Write the journal as a node does; the bugs in it are counted in the answer, as long as it lives."""
+    bugs: Counter[str] = Counter()
+
+    def count(_logger: Any, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if line["event"] in BUGS:
+            bugs[line["event"]] += 1
+        return line
+
+    configure("warning")
+    structlog.configure(processors=[count, *structlog.get_config()["processors"]])
+    return bugs
+
+
 async def serve(guests: int) -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the journal is no answer
+    bugs = keep_journal()
     loop = asyncio.get_running_loop()
     orders = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     with tempfile.TemporaryDirectory(prefix="fenghuo-soak-") as folder:
         database = f"sqlite:///{folder}/fenghuo.db"
         async with service(database, Path(folder), listen=True, log_level="error") as running:
-            house = House(running, guests)
+            house = House(running, guests, bugs)
             answers.write(json.dumps(await house.furnish()) + "\n")
             while line := await orders.readline():
                 answers.write(json.dumps(await house.asked(json.loads(line))) + "\n")

@@ -24,6 +24,8 @@ from bench.rtp_client import Leg
 
 ROOM = "bench"
 ANSWER_S = 10.0
+START_S = 60.0
+"""Until the first answer: the process has its imports before it."""
 STOP_S = 5.0
 SPEAKER = "speaker"
 
@@ -68,7 +70,7 @@ class Worker:
         theirs.close()
         self._in, self._out = await asyncio.open_connection(sock=ours)
         self._reading = asyncio.create_task(self._read())
-        said = await self.ask("start", addresses=[self.host], port=0, bind=self.host)
+        said = await self.ask("start", START_S, addresses=[self.host], port=0, bind=self.host)
         self.port = said["port"]
         await self.ask("room.open", room=ROOM)
         await self.ask("join", room=ROOM, member=SPEAKER, publish=True, chair=True)
@@ -97,14 +99,14 @@ class Worker:
             self._tracks.set()
         self.events.append(said)
 
-    async def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """One request; returns its result, raises WorkerRefused."""
+    async def ask(self, kind: str, timeout_s: float = ANSWER_S, /, **fields: Any) -> dict[str, Any]:
+        """One request; returns its result, raises WorkerRefused, or TimeoutError after `timeout_s`."""
         number = next(self._numbers)
         future = self._waiting[number] = asyncio.get_running_loop().create_future()
         frame = msgspec.msgpack.encode({"t": kind, "n": number, **fields})
         self._out.write(len(frame).to_bytes(4, "big") + frame)
         await self._out.drain()
-        said = await asyncio.wait_for(future, ANSWER_S)
+        said = await asyncio.wait_for(future, timeout_s)
         if said["t"] == "failed":
             raise WorkerRefused(f"{kind}: {said.get('kind')} {said.get('code')} {said.get('hint')}")
         result: dict[str, Any] = said["result"]

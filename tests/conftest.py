@@ -68,10 +68,6 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"FENGHUO_TEST_DATABASE={chosen!r}: expected one of {DATABASES}")
 
 
-def pytest_unconfigure() -> None:
-    prepared.forget()
-
-
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark by what a test uses: `store` (unless it says `any_store`), `postgres`, `redis`, `browser`; dearest files first."""
@@ -135,6 +131,12 @@ def thawed() -> Iterator[None]:
     """A node freezes what is there for its lifetime (`service._settle_memory`); the many of a file would never be freed."""
     yield
     gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def template(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Where the prepared SQLite file of this test process lies; pytest removes it with the rest."""
+    prepared.TEMPLATE.directory = tmp_path_factory.mktemp("template")
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,7 @@ the laying is what is tested (a restore, a real process): those begin with nothi
 to after it was made.
 """
 
-import functools
 import shutil
-import tempfile
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -25,26 +23,30 @@ def lay(url: str, data: Path) -> None:
         store.close()
 
 
-@functools.cache
-def _template() -> Path:
-    directory = Path(tempfile.mkdtemp(prefix="fenghuo-template-"))
-    made = directory / "fenghuo.db"
-    lay(f"sqlite:///{made}", directory)
-    return made
+class Template:
+    """The SQLite file of a test process, made when it is first asked for."""
+
+    def __init__(self) -> None:
+        self.directory: Path | None = None
+        """Of the running tests (`template` in conftest.py); None outside them: then a node lays its tables itself."""
+
+    def copy(self, path: Path) -> None:
+        if self.directory is None:
+            return
+        made = self.directory / "fenghuo.db"
+        if not made.exists():
+            laid = self.directory / "laid.db"
+            laid.unlink(missing_ok=True)  # of a test that ran out of time meanwhile
+            lay(f"sqlite:///{laid}", self.directory)
+            laid.rename(made)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(made, path)
 
 
-def forget() -> None:
-    """Remove the template, if one was made."""
-    if _template.cache_info().currsize:
-        shutil.rmtree(_template().parent, ignore_errors=True)
-        _template.cache_clear()
+TEMPLATE = Template()
 
 
 def begin(url: str) -> None:
     """Copy the template to where a node is about to make its SQLite file, if there is none yet."""
-    if not url.startswith("sqlite"):
-        return
-    path = Path(sa.make_url(url).database or "")
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(_template(), path)
+    if url.startswith("sqlite") and not (path := Path(sa.make_url(url).database or "")).exists():
+        TEMPLATE.copy(path)

@@ -21,7 +21,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -33,8 +33,12 @@ from psycopg import sql
 
 ROOT = Path(__file__).parent.parent
 NOT_INSTALLED = "SKIPPED (not installed): "
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
+"""A readiness is no promise of the product's: its own bounds are asserted by tests of their own."""
 STOP_TIMEOUT_S = 10.0
+PATIENT_STOP_S = 60.0
+"""Of what is stopped for the next test, on a machine that does other things."""
+ANSWER_TIMEOUT_S = 20.0
 POLL_S = 0.02
 PORT_ATTEMPTS = 5
 LOG_TAIL_BYTES = 4000
@@ -193,7 +197,7 @@ class Postgres:
 
     def _answers(self) -> bool:
         try:
-            psycopg.connect(self.url("postgres"), connect_timeout=2).close()
+            psycopg.connect(self.url("postgres"), connect_timeout=int(ANSWER_TIMEOUT_S)).close()
         except psycopg.OperationalError:
             return False
         return True
@@ -222,7 +226,7 @@ class Postgres:
         """Fast shutdown (SIGINT), then remove everything."""
         try:
             if self._process is not None:
-                end(self._process, signal.SIGINT, 30.0)
+                end(self._process, signal.SIGINT, PATIENT_STOP_S)
         finally:
             shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -274,7 +278,7 @@ class RedisServer:
 
     def _ask(self, line: bytes) -> bytes:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 2.0) as connection:
+            with socket.create_connection(("127.0.0.1", self.port), ANSWER_TIMEOUT_S) as connection:
                 connection.sendall(line)
                 return connection.recv(100)
         except OSError:
@@ -287,7 +291,7 @@ class RedisServer:
     def stop(self) -> None:
         """Stop; tests also call it to take Redis away from under a running node."""
         if self._process is not None:
-            end(self._process, signal.SIGTERM, STOP_TIMEOUT_S)
+            end(self._process, signal.SIGTERM, PATIENT_STOP_S)
 
 
 @dataclass(kw_only=True)
@@ -368,18 +372,30 @@ class ServerProcess:
         trusting.check_hostname = False
         trusting.verify_mode = ssl.CERT_NONE
         try:
-            with urllib.request.urlopen(f"{self.base_url}/readyz", timeout=2.0, context=trusting) as answer:
+            with urllib.request.urlopen(
+                f"{self.base_url}/readyz", timeout=ANSWER_TIMEOUT_S, context=trusting
+            ) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
 
-    def stop(self) -> float:
-        """SIGTERM; fails the test unless it ended within 10 s with status 0 (or was killed before); returns
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Self]:
+        """Started, for as long as this is entered; ended by SIGTERM with status 0, or killed if anything goes wrong."""
+        try:
+            self.start()
+            yield self
+            self.stop(PATIENT_STOP_S)
+        finally:
+            self.kill()
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> float:
+        """SIGTERM; fails the test unless it ended within `timeout_s` with status 0 (or was killed before); returns
         seconds.
         """
         assert self.process is not None, "start() first"
         already = self.process.poll()
-        took = end(self.process, signal.SIGTERM, STOP_TIMEOUT_S)
+        took = end(self.process, signal.SIGTERM, timeout_s)
         assert already is not None or self.process.returncode == 0, (
             f"server.py ended with {self.process.returncode}\n{log_tail(self.log)}"
         )
@@ -405,10 +421,8 @@ class Seed:
 
     def make(self) -> Self:
         """Start a demo over nothing, and stop it."""
-        first = self._over(self._directory, {})
-        first.start()
-        first.stop()
-        return self
+        with self._over(self._directory, {}).running():
+            return self
 
     def node(self, directory: Path, **settings: Any) -> ServerProcess:
         """A demo over a copy in `directory`, which must not exist; `settings` are ServerProcess's. Not yet started."""

@@ -20,7 +20,8 @@ LOCAL_SCHEMES = {"data", "blob", "about"}
 # Fake devices give a moving test picture and a beep; the fake UI says yes to every permission question.
 FAKE_MEDIA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 LOOPBACK_ICE = "--allow-loopback-in-peer-connection"
-EMPTY_TIMEOUT_S = 10.0
+EMPTY_TIMEOUT_S = 20.0
+LAUNCH_TIMEOUT_MS = 120_000
 QUIET = ("--disable-gpu", "--no-first-run", "--disable-component-update", "--disable-background-networking")
 
 
@@ -36,7 +37,9 @@ async def chromium(
     path = executable or program("chromium", "/usr/bin/chromium")
     flags = [*QUIET, *FAKE_MEDIA, *([LOOPBACK_ICE] if ice_flag else []), *extra]
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=flags, chromium_sandbox=False)
+        browser = await playwright.chromium.launch(
+            executable_path=path, args=flags, chromium_sandbox=False, timeout=LAUNCH_TIMEOUT_MS
+        )
         try:
             yield browser
         finally:

@@ -18,7 +18,7 @@ from tests.browser.harness_firefox import Firefox, FirefoxPage
 from tests.services import ServerProcess
 
 WAIT_S = 30.0
-POLL_S = 0.05
+POLL_S = 0.1
 """Between two looks at a page: a look costs the page as much as a picture, and it is the pictures that are waited for."""
 SIGNED_IN = "() => document.querySelector('fh-app main') !== null"
 READY = "() => document.querySelector('fh-room-prejoin #join')?.disabled === false"

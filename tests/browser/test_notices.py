@@ -19,9 +19,8 @@ def server(seed: Seed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     words = directory / "words.txt"
     words.write_text(f"{FORBIDDEN}\n")
     process = seed.node(directory / "demo", environment={"FENGHUO_FORBIDDEN_WORDS": str(words)})
-    process.start()
-    yield process
-    process.stop()
+    with process.running():
+        yield process
 
 
 async def open_page(page: Page, name: str) -> None:

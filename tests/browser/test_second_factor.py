@@ -21,9 +21,8 @@ STEP_S = 30
 def server(seed: Seed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A demo that demands the second factor of every account."""
     process = seed.node(tmp_path_factory.mktemp("factor") / "demo", environment={"FENGHUO_TOTP_REQUIRED": "true"})
-    process.start()
-    yield process
-    process.stop()
+    with process.running():
+        yield process
 
 
 async def picture(page: Page, name: str) -> None:

@@ -31,6 +31,7 @@ SESSIONS = 20
 PROFILE = "AEAD_AES_128_GCM"
 ATTACK_S = 1.2
 SETTLE_S = 0.3
+OPEN_TIMEOUT_S = 60.0
 STRANGERS = ("127.0.0.11", "127.0.0.12", "127.0.0.13")
 # a thousand datagrams a second from each stranger, in steps a timer can keep
 STEP_S = 0.005
@@ -46,20 +47,23 @@ class Scene:
         self.pump = Pump()
         self.worker = Worker(folder, None)
         self.subscribers: list[Subscriber] = []
+        self.publishers: list[Publisher] = []
+        """The one there is, once there is one."""
 
     def open(self) -> None:
         """Start the worker and bring everybody in."""
         self._runner.run(self.worker.start())
         self.publisher = Publisher(profile=PROFILE)
+        self.publishers.append(self.publisher)
         remote = self._runner.run(self.worker.publish(self.publisher, ("audio", "video")))
         self.pump.add(self.publisher)
-        self.pump.open([self.publisher])
+        self.pump.open([self.publisher], timeout_s=OPEN_TIMEOUT_S)
         shape = Shape(packets_per_s=200, burst=2, packet_bytes=700, audio=True)
         self.stream = Stream(self.publisher, shape, remote)
         self.receive(0.3)
         for _ in range(SESSIONS):
             self.subscribers.append(self.subscribe())
-        self.pump.open(self.subscribers)
+        self.pump.open(self.subscribers, timeout_s=OPEN_TIMEOUT_S)
         self.receive(0.3)
 
     def subscribe(self) -> Subscriber:
@@ -180,7 +184,7 @@ class Scene:
         """End everything."""
         self._runner.run(self.worker.close())
         self._runner.close()
-        for one in [*self.subscribers, self.publisher]:
+        for one in [*self.subscribers, *self.publishers]:
             one.close()
 
 

@@ -22,9 +22,11 @@ KEY_REQUESTS_PER_S = 2
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """The same twenty sessions live through all attacks."""
     made = Scene(tmp_path_factory.mktemp("worker"))
-    made.open()
-    yield made
-    made.close()
+    try:
+        made.open()
+        yield made
+    finally:
+        made.close()
 
 
 def survive(scene: Scene, make: Callable[[int], bytes], impostor: bool = False) -> None:

@@ -17,8 +17,8 @@ from command.base.entry import (
     write,
 )
 from command.base.entry import decode as decode_entry
+from command.tree import calling, sharing
 from command.tree import picture as pictures
-from command.tree import sharing
 from command.tree.claim import CLAIM_KINDS
 from command.tree.item import Received
 from command.tree.link import Link
@@ -31,7 +31,7 @@ from tests.sim.keys import Verifier
 from tests.sim.store import Streams, Tips
 from tests.sim.truth import Truth
 
-TREE = "tree"
+TREE, MEETINGS = "tree", "meeting/"
 LEVEL_OF = ("province", "city", "county", "field")
 URGENT = ("order.issued", "order.progressed", "ownership.seized", "ownership.transferred")
 
@@ -83,6 +83,8 @@ class Node:
         self.parents: dict[str, str | None] = {}
         self.public: dict[str, bytes] = {}
         self.about: dict[str, sharing.Concerned] = {}
+        self.calls: dict[tuple[str, str], calling.Called] = {}
+        """By meeting and author: whom the author calls."""
         self.dirty: set[Stream] = set()
         self.tree_changed = False
         self.torn: float | None = None
@@ -233,6 +235,13 @@ class Node:
             self.about[entry.subject] = about.add(entry)
             if self.about[entry.subject] is not about:
                 self.dirty.update(self.streams.subjects[entry.subject])
+                self.dirty.update(stream for stream in self.streams.of if stream.subject.startswith(MEETINGS))
+        elif entry.subject.startswith(MEETINGS):
+            asked = (entry.subject, entry.origin)
+            called = self.calls.get(asked, calling.Called())
+            self.calls[asked] = called.add(entry)
+            if self.calls[asked] != called:
+                self.dirty.update(self.streams.subjects[entry.subject])
         if entry.origin == self.me and self.lives and entry.generation == self.generation:
             self.seen[entry.subject] = merge_seen(self.seen.get(entry.subject, {}), entry)
         return True
@@ -319,6 +328,8 @@ class Node:
         return [] if found is None else [one.tip for one in found.all.values()]
 
     def shared(self, stream: Stream, peer: str) -> bool:
+        if stream.subject.startswith(MEETINGS):
+            return stream.origin == peer or peer in self.callees(stream)
         about = self.about.get(stream.subject)
         asked = (stream, peer)
         known = self._shared.get(asked)
@@ -326,6 +337,13 @@ class Node:
             known = (about, len(self.parents), sharing.may_hold(stream, peer, about, self))
             self._shared[asked] = known
         return known[2]
+
+    def callees(self, stream: Stream) -> frozenset[str]:
+        """Who may hold what a node wrote of a meeting."""
+        called = self.calls.get((stream.subject, stream.origin), calling.Called())
+        return calling.holders(
+            stream.origin, called, lambda key: self.about.get(f"incident/{key}", sharing.Concerned()), self
+        )
 
     def accepts(self, stream: Stream, peer: str) -> bool:
         return sharing.accepts(stream, peer, self.me, self)

@@ -178,10 +178,12 @@ class Holdings:
         row, branch = self._row(stream), self._branch(stream)
         start, covered = self._covered(row, branch, tips)
         found: list[Received] = []
+        end: int | None = None
         if row is not None:
             wanted = sa.select(ENTRY).where(ENTRY.c.stream == row.id, ENTRY.c.seq > start)
-            found = self._received(self.connection.execute(wanted.order_by(ENTRY.c.seq).limit(entries)).all(), peer)
-        end = found[-1].tip.length if row is not None and len(found) == entries else None
+            rows = self.connection.execute(wanted.order_by(ENTRY.c.seq).limit(entries)).all()
+            found = self._received(rows, peer, octets)
+            end = found[-1].tip.length if len(rows) == entries or len(found) < len(rows) else None
         loose = [one for one in branch if one.hash not in covered and (end is None or one.seq <= end)]
         if loose:
             found = sorted([*found, *(self._loose(one, peer) for one in loose)], key=lambda one: one.tip)[:entries]
@@ -332,19 +334,20 @@ class Holdings:
                 at = by_hash.get(before)
         return start, covered
 
-    def _received(self, rows: Sequence[Row[Any]], peer: str) -> list[Received]:
-        """Stored rows as they travel, with their seals."""
+    def _received(self, rows: Sequence[Row[Any]], peer: str, octets: int | None = None) -> list[Received]:
+        """Stored rows as they travel, with their seals; none more after `octets`: what wouldn't fit isn't decoded."""
         own = self._seals(SEAL, SEAL.c.position, {row.position for row in rows if row.seal is None})
         foreign = self._seals(RECEIVED_SEAL, RECEIVED_SEAL.c.id, {row.seal for row in rows if row.seal is not None})
-        return [
-            Received(
-                written=self._written(row, peer),
-                seal=own[row.position] if row.seal is None else foreign[row.seal],
-                leaf=row.leaf,
-                path=row.path,
-            )
-            for row in rows
-        ]
+        found: list[Received] = []
+        for row in rows:
+            written = self._written(row, peer)
+            seal = own[row.position] if row.seal is None else foreign[row.seal]
+            found.append(Received(written=written, seal=seal, leaf=row.leaf, path=row.path))
+            if octets is not None:
+                octets -= _octets(found[-1])
+                if octets <= 0:
+                    break
+        return found
 
     def _loose(self, row: Row[Any], peer: str) -> Received:
         seal = Seal(root=row.root, count=row._mapping["count"], alg=row.alg, signature=row.signature)
@@ -385,7 +388,12 @@ def _within(found: list[Received], octets: int) -> list[Received]:
     """None more after `octets`; at least one, whatever its size."""
     total = 0
     for number, one in enumerate(found):
-        total += len(one.written.data) + len(one.written.private or b"") + len(one.path) + 140
+        total += _octets(one)
         if total >= octets:
             return found[: number + 1]
     return found
+
+
+def _octets(one: Received) -> int:
+    """About how many it takes in a frame."""
+    return len(one.written.data) + len(one.written.private or b"") + len(one.path) + 140

@@ -75,7 +75,7 @@ fuzz: setup-dev ## the property and fuzz tests with many more, random examples
 sim: setup-dev ## the tree in simulation: 135 nodes through a day, real signatures, each rule broken once, then SEEDS=10000
 	@$(BIN)/python -m tests.sim.day
 	@$(BIN)/python -m tests.sim --seeds 200 --real --jobs $(WORKERS)
-	@for rule in random_generation head_in_have base claim_order claim_in_decision after; do \
+	@for rule in random_generation head_in_have base claim_order claim_in_decision after reporter standing; do \
 	  $(BIN)/python -m tests.sim --seeds 100 --break $$rule --jobs $(WORKERS) 2>/dev/null || exit 1; \
 	done
 	@$(BIN)/python -m tests.sim --seeds $(SEEDS) --jobs $(WORKERS)

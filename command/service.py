@@ -40,7 +40,7 @@ from command.log.bus import Bus, RedisHints
 from command.log.instance import KEY as INSTANCE
 from command.log.instance import Instance
 from command.log.rebuild import rebuild
-from command.log.store import STREAM, get_meta, guarded, open_store, prepare, set_meta
+from command.log.store import STREAM, get_meta, guarded, open_store, prepare, reported_by_nobody, set_meta
 from command.log.timeline import position_of
 from command.log.timers import Timers
 from command.log.witness import Witness, stream_heads
@@ -219,6 +219,12 @@ class Service:
                 set_meta(connection, "node", node)
                 set_meta(connection, "generation", self.clock.token())
                 set_meta(connection, "opening", "{}")
+            elif reported_by_nobody(connection, node):
+                raise Corrupt(
+                    "log.incident_ids",
+                    "This log holds incidents whose ids don't name their reporter, as programs before the first release wrote "
+                    "them; begin with an empty data directory.",
+                )
             elif self._instance.went_back(get_meta(connection, INSTANCE), position_of(connection)):
                 self._went_back(connection, node)
             generation = get_meta(connection, "generation")

@@ -35,6 +35,7 @@ from command.base.schema import (
     need,
 )
 from command.domain.registry import ORGANISATION
+from command.tree.claim import incident_id
 
 ATTACHMENTS_MAX = 20
 
@@ -257,7 +258,7 @@ def decide_report(rows: Rows, request: ReportIncident, context: Context) -> Deci
     need(rows, ORGANISATION, organisation)
     context.allow("incident.report", Scope(organisation=organisation))
     geometry, notes = area.checked(request.area) if request.area is not None else (None, [])
-    key = context.new_id()
+    key = incident_id(context.new_id(), context.node)
     body: dict[str, Any] = {
         "category": request.category,
         "level": request.level,

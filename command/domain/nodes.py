@@ -6,7 +6,7 @@ it, or by one further up.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -25,6 +25,11 @@ SUBJECT = "tree"
 """The streams that every node of the tree gets: keys, places and revocations must be known even to cousins."""
 LINE_MAX = 16
 """Nodes from the root down."""
+SUPERIORS_MAX = 64
+FORMERLY_MAX = 16
+"""Places of a node before the present one that are remembered."""
+SAID_OF_NODE = ("name", "kind", "level", "organisation", "parent")
+"""What `node.edited` may change: never who a node is, its key, or whether it was revoked."""
 INVITATION_US = 24 * 3600 * 1_000_000
 INVITATIONS_MAX = 100
 STREAMS_MAX = 100_000
@@ -52,7 +57,8 @@ class NodeLevel(StrEnum):
 
 class TreeNode(Row, frozen=True, kw_only=True):
     """One server of the tree. `public_key` raw Ed25519 in hex; `parent` None for the root and for one that nobody admitted;
-    `organisation` its seat; `revoked` None or {stream: [[length, head hash], ...]}: what follows none of them has no effect."""
+    `organisation` its seat; `formerly` the nodes that were its parent before it was moved; `revoked` None or
+    {stream: [[length, head hash], ...]}: what follows none of them has no effect."""
 
     name: Name
     public_key: str = ""
@@ -60,6 +66,7 @@ class TreeNode(Row, frozen=True, kw_only=True):
     level: NodeLevel = NodeLevel.COUNTY
     organisation: Id | None = None
     parent: Id | None = None
+    formerly: list[Id] = []
     admitted_at: Instant | None = None
     revoked: dict[str, list[tuple[int, str]]] | None = None
     revoked_at: Instant | None = None
@@ -198,19 +205,36 @@ def above(rows: Rows, superior: str, node: str) -> bool:
 
 
 class Hierarchy:
-    """`claim.Hierarchy` over the rows of the nodes."""
+    """`sharing.Nodes` over the rows of the nodes. `rows` may grow under it."""
 
-    def __init__(self, rows: Iterable[TreeNode]) -> None:
-        self._parents = {row.id: row.parent for row in rows}
+    def __init__(self, rows: Mapping[str, TreeNode]) -> None:
+        self._rows = rows
 
     def line(self, node: str) -> tuple[str, ...]:
         """The node and its superiors, the root first; empty for a node that isn't known."""
         found: list[str] = []
         at: str | None = node
-        while at is not None and at in self._parents and at not in found and len(found) < LINE_MAX:
+        while at is not None and at in self._rows and at not in found and len(found) < LINE_MAX:
             found.append(at)
-            at = self._parents[at]
+            at = self._rows[at].parent
         return tuple(reversed(found))
+
+    def level(self, node: str) -> str:
+        """One of province, city, county, field; "" for a node that isn't known."""
+        row = self._rows.get(node)
+        return "" if row is None else row.level.value
+
+    def superiors(self, node: str) -> frozenset[str]:
+        """Every node that stands above this one, or stood above it before somebody was moved."""
+        found: set[str] = set()
+        waiting = [node]
+        while waiting and len(found) < SUPERIORS_MAX:
+            row = self._rows.get(waiting.pop())
+            above = () if row is None else (*([row.parent] if row.parent else ()), *row.formerly)
+            new = [one for one in above if one not in found and one != node]
+            found.update(new)
+            waiting += new
+        return frozenset(found)
 
 
 def node_of(rows: Rows, organisation: str, here: str) -> str:
@@ -313,7 +337,7 @@ def decide_edit(rows: Rows, request: EditNode, context: Context) -> Decision:
     row = need(rows, NODE, request.id)
     fresh(row, request.version, request)
     _governs(rows, row, context)
-    changes = {name: getattr(request, name) for name in ("name", "kind", "level", "organisation", "parent")}
+    changes = {name: getattr(request, name) for name in SAID_OF_NODE}
     body = {name: value for name, value in changes.items() if value is not UNSET}
     if body.get("organisation") is not None:
         need(rows, ORGANISATION, body["organisation"])
@@ -420,22 +444,32 @@ def _placed(rows: Editing, written: Written) -> None:
             level=NodeLevel(body["level"]),
             organisation=body["organisation"],
             parent=body["parent"],
+            formerly=_formerly(row, body["parent"]),
             admitted_at=row.admitted_at if joined else entry.at,
         ),
     )
     _review_all(rows)
 
 
+def _formerly(row: TreeNode, parent: str | None) -> list[str]:
+    """The former parents of a node that gets this one."""
+    if row.parent is None or row.parent == parent:
+        return row.formerly
+    return [*(one for one in row.formerly if one != row.parent), row.parent][-FORMERLY_MAX:]
+
+
 def _edited(rows: Editing, written: Written) -> None:
-    body, origin = dict(written.entry.body), written.entry.origin
-    row = rows.get(NODE, body.pop("node"))
+    origin = written.entry.origin
+    row = rows.get(NODE, written.entry.body["node"])
+    body = {name: value for name, value in written.entry.body.items() if name in SAID_OF_NODE}
     if row is None or (origin != row.id and not above(rows, origin, row.id)):
         return
     if origin == row.id and row.parent is not None:
         body = {name: value for name, value in body.items() if name == "name"}  # its place is not its own to say
     if body.get("parent") is not None and row.id in line(rows, body["parent"]):
         return
-    rows.put(NODE, msgspec.convert(msgspec.to_builtins(row) | body | {"version": row.version + 1}, TreeNode))
+    more = {"version": row.version + 1, "formerly": _formerly(row, body.get("parent", row.parent))}
+    rows.put(NODE, msgspec.convert(msgspec.to_builtins(row) | body | more, TreeNode))
     if "parent" in body:
         _review_all(rows)
 

@@ -34,7 +34,7 @@ from command.base.schema import (
 from command.base.timer import TIMER, Timer, arm, disarm
 from command.domain import incident as incidents
 from command.domain.incident import INCIDENT, Alarm, Incident
-from command.domain.nodes import HOME, NODE, NodeKind, node_of
+from command.domain.nodes import HOME, NODE, NodeKind, above, node_of
 from command.domain.registry import ORGANISATION, PERSON, UNIT, UnitStatus
 
 LADDER_MAX = 10
@@ -442,6 +442,12 @@ def _cancelled(rows: Editing, written: Written) -> None:
         disarm(rows, order.id)
         _settle_alarm(rows, order, written)
         release(rows, order)
+
+
+def may_progress(rows: Rows, order: Order, origin: str) -> bool:
+    """Whether a node's word on an order can be its assignee's: that of the node which answers for it, of one above or below
+    that, or of the node that gave the order."""
+    return origin in (order.node, order.origin) or above(rows, origin, order.node) or above(rows, order.node, origin)
 
 
 def _progressed(rows: Editing, written: Written) -> None:

@@ -81,7 +81,7 @@ class Term(Row, frozen=True, kw_only=True):
 
 
 class Late(Row, frozen=True, kw_only=True):
-    """An entry without effect, by its hash: written under a claim that lost or had ended, or by a revoked node."""
+    """An entry without effect, by its hash: written under a claim that lost or had ended, by a stranger or a revoked node."""
 
     incident: Id
     kind: ShortText
@@ -120,7 +120,7 @@ def _of_incident(row: Any) -> tuple[str, ...]:
 
 TRANSFER = Table(name="transfer", row=Transfer, index=("incident", "state"), topics=_topics)
 TERM = Table(name="term", row=Term, index=("incident",), topics=_of_incident)
-LATE = Table(name="late", row=Late, index=("incident",), topics=_of_incident)
+LATE = Table(name="late", row=Late, index=("incident", "verdict"), topics=_of_incident)
 ASK = Table(name="ask", row=Ask, index=("incident", "open"), topics=_topics)
 
 ABOUT_INCIDENT: tuple[Table[Any], ...] = (
@@ -301,18 +301,20 @@ def decide_answer(rows: Rows, request: AnswerTransfer, context: Context) -> Deci
     elif offered:
         draft = Draft(subject=incident.subject, kind=AGREED, body=body, private=private)
     else:
-        draft = _transferred(incident, transfer, request.reason)
+        draft = _transferred(rows, incident, transfer, request.reason)
     return Decision(drafts=[draft], id=transfer.id)
 
 
-def _transferred(incident: Incident, transfer: Transfer, reason: str = "") -> Draft:
+def _transferred(rows: Rows, incident: Incident, transfer: Transfer, reason: str = "") -> Draft:
     """The log adds `base`: the lengths and heads of the owner's streams, which this very entry ends."""
+    seat = rows.get(NODE, transfer.to)
     body = {
         "transfer": transfer.id,
         "to": transfer.to,
         "agreed": transfer.agreed,
         "direction": transfer.direction,
         "nodes": [transfer.to],
+        "parties": [] if seat is None or seat.organisation is None else [seat.organisation],
     }
     private = {"reason": reason} if reason else None
     return Draft(subject=incident.subject, kind=TRANSFERRED, body=body, private=private)
@@ -370,7 +372,7 @@ def _hand_over(rows: Rows, timer: Timer, context: Context) -> list[Draft]:
     incident = None if transfer is None else rows.get(INCIDENT, transfer.incident)
     if transfer is None or incident is None or incident.owner != context.node or incident.claim != transfer.claim:
         return []
-    return [] if transfer.state is not TransferState.AGREED else [_transferred(incident, transfer)]
+    return [] if transfer.state is not TransferState.AGREED else [_transferred(rows, incident, transfer)]
 
 
 HANDLERS |= {"ownership.transfer": _hand_over}
@@ -384,7 +386,13 @@ def _asked_for(rows: Editing, written: Written) -> None:
     offered = entry.kind == "ownership.offered"
     if incident is None or (offered and (entry.origin != incident.owner or body["claim"] != incident.claim)):
         return
-    incidents.bind(rows, written, body.get("parties", []))
+    if not offered and body["to"] != entry.origin:
+        return
+    known = rows.get(TRANSFER, body["transfer"])
+    if known is not None and known.to != body["to"]:
+        return
+    if offered:
+        incidents.bind(rows, written, body.get("parties", []))
     row = Transfer(
         id=body["transfer"],
         owner=incident.owner,
@@ -416,7 +424,10 @@ def _agreed(rows: Editing, written: Written) -> None:
 
 def _declined(rows: Editing, written: Written) -> None:
     transfer = rows.get(TRANSFER, written.entry.body["transfer"])
-    if transfer is not None and transfer.state in (TransferState.OFFERED, TransferState.REQUESTED):
+    if transfer is None or transfer.state not in (TransferState.OFFERED, TransferState.REQUESTED):
+        return
+    asked = transfer.to if transfer.state is TransferState.OFFERED else transfer.owner
+    if written.entry.origin == asked:  # nobody answers for another
         answer = written.secrets.get("reason", "")
         rows.put(TRANSFER, replace(transfer, version=transfer.version + 1, state=TransferState.DECLINED, answer=answer))
 
@@ -488,7 +499,8 @@ def note_late(rows: Editing, written: Written, verdict: Verdict) -> None:
     entry, incident = written.entry, incidents.of(rows, written)
     if incident is None:
         return
-    if entry.kind in CLAIM_KINDS and entry.kind != REPORTED:
+    stranger = verdict is Verdict.STRANGER
+    if entry.kind in CLAIM_KINDS and entry.kind != REPORTED and not stranger:
         owner = entry.origin if entry.kind == SEIZED else str(entry.body.get("to", ""))
         rows.put(TERM, _term(written, incident, owner, standing=False))
     order = entry.body.get("order")
@@ -500,7 +512,8 @@ def note_late(rows: Editing, written: Written, verdict: Verdict) -> None:
         order=order if isinstance(order, str) else None,
         by=entry.by.account,
         at=entry.at,
-        **_bound(incident),
+        # A stranger's word is its organisation's affair: whoever is called to the incident later need not see it.
+        **_bound(incident) | ({"parties": []} if stranger else {}),
     )
     rows.put(LATE, row)
 

@@ -12,21 +12,21 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from command.base.entry import Written
+from command.base.entry import Entry, Written
 from command.base.projection import Domain, Editing, Row, Table
 from command.base.timer import TIMER, HoldTimers
 from command.domain.fence import FENCE
 from command.domain.incident import INCIDENT
-from command.domain.nodes import NODE, Hierarchy, TreeNode
-from command.domain.order import ORDER, Order, Progress, binding, issue_late, occupy, release
-from command.domain.tenure import ABOUT_INCIDENT, OWNERS_TIMERS, note_late
+from command.domain.nodes import NODE, Hierarchy, TreeNode, above
+from command.domain.order import ORDER, Order, Progress, binding, issue_late, may_progress, occupy, release
+from command.domain.tenure import ABOUT_INCIDENT, OWNERS_TIMERS, TRANSFER, TransferState, note_late
 from command.log.held import entries_of, written_of
 from command.log.projecting import Projecting
 from command.log.reach import Anew, Quiet
 from command.log.store import AHEAD
 from command.log.workspace import Workspace
 from command.tree import picture
-from command.tree.claim import Cuts, Verdict
+from command.tree.claim import Cuts, Verdict, reporter
 from command.tree.folded import Folded, learn
 from command.tree.picture import ISSUED, PROGRESSED, Picture, key_of
 
@@ -63,7 +63,7 @@ class FoldingAnew:
         self._after(key, drawn, held | doubtful, inside)
         self._occupied(before, key)
         self._ahead(connection, subject, drawn, anew)
-        return learn(found, circular=drawn.circular), [HoldTimers(ids=sorted(doubtful))] if doubtful else []
+        return learn(drawn), [HoldTimers(ids=sorted(doubtful))] if doubtful else []
 
     def _ahead(self, connection: Connection, subject: str, drawn: Picture, rows: Editing) -> None:
         """Act on what came before its turn, and on the words about such an order that are here already."""
@@ -122,17 +122,34 @@ class FoldingAnew:
                 occupy(self._rows, order)
 
     def provisional(self, written: Written) -> None:
-        """Act on an entry that came ahead: nothing that is known already is made again."""
+        """Act on an entry that came ahead: nothing that is known already is made again, and whoever can have no right to say
+        it by what is known here waits for the stream."""
         entry = written.entry
-        order = entry.body.get("order")
-        known = self._rows.get(ORDER, order) is not None if isinstance(order, str) else False
-        if entry.kind in ACTED_ON_AHEAD and known is (entry.kind != "order.issued"):
+        name = entry.body.get("order")
+        order = self._rows.get(ORDER, name) if isinstance(name, str) else None
+        due = (order is None) is (entry.kind == "order.issued")
+        if entry.kind in ACTED_ON_AHEAD and due and self._may(entry, order):
             self._domain.project(Quiet(self._rows, incident=entry.subject.partition("/")[2]), written)
+
+    def _may(self, entry: Entry, order: Order | None) -> bool:
+        key = entry.subject.partition("/")[2]
+        incident = self._rows.get(INCIDENT, key)
+        if not reporter(entry.subject):
+            return False
+        if entry.kind == "order.progressed":
+            return order is not None and may_progress(self._rows, order, entry.origin)
+        decides = incident.owner if incident is not None else order.origin if order is not None else entry.origin
+        if entry.origin == decides or above(
+            self._rows, entry.origin, decides
+        ):  # above: it may have seized the incident
+            return True
+        offered = (TransferState.OFFERED, TransferState.AGREED)
+        return any(row.to == entry.origin and row.state in offered for row in self._rows.where(TRANSFER, incident=key))
 
     def resolve(self, found: list[Written]) -> Picture:
         """The canonical order and the verdicts, by the tree as it stands."""
         nodes = self._rows.where(NODE)
-        return picture.resolve(found, Hierarchy(nodes), cuts(nodes))
+        return picture.resolve(found, Hierarchy({row.id: row for row in nodes}), cuts(nodes))
 
 
 def cuts(nodes: Iterable[TreeNode]) -> Cuts:

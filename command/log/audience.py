@@ -11,25 +11,25 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from command.base import entry as entries
-from command.base.entry import Entry, Stream
-from command.domain.nodes import TreeNode
+from command.base.entry import Entry, Stream, Written
+from command.domain.nodes import Hierarchy, TreeNode
 from command.log.store import BRANCH, ENTRY, STREAM
 from command.tree import calling, sharing
 from command.tree.calling import Called
-from command.tree.sharing import INCIDENT, MEETING, Concerned
+from command.tree.claim import INCIDENT
+from command.tree.sharing import MEETING, Concerned
 
-LINE_MAX = 16
 SUBJECTS_MAX = 50_000
 TELLING = (b'"node', b'"kind":"incident.reported"', b'"kind":"incident.level_set"', b'"kind":"ownership.')
 """Octets of which at least one stands in every entry that widens an audience: the database looks for them, so that of a
 hundred thousand entries a handful is decoded."""
 
 
-class NodeTree:
+class NodeTree(Hierarchy):
     """`sharing.Nodes` over the rows of the tree. `rows` may grow under it; the caller then calls `moved`."""
 
     def __init__(self, rows: Mapping[str, TreeNode]) -> None:
-        self._rows = rows
+        super().__init__(rows)
         self._lines: dict[str, tuple[str, ...]] = {}
         self.revision = 0
 
@@ -40,23 +40,8 @@ class NodeTree:
     def line(self, node: str) -> tuple[str, ...]:
         found = self._lines.get(node)
         if found is None:
-            found = self._lines[node] = self._line(node)
+            found = self._lines[node] = super().line(node)
         return found
-
-    def level(self, node: str) -> str:
-        row = self._rows.get(node)
-        return "" if row is None else row.level.value
-
-    def _line(self, node: str) -> tuple[str, ...]:
-        found: list[str] = []
-        at: str | None = node
-        while at is not None and at not in found and len(found) < LINE_MAX:
-            row = self._rows.get(at)
-            if row is None:
-                break
-            found.append(at)
-            at = row.parent
-        return tuple(reversed(found))
 
 
 class _About:
@@ -131,11 +116,11 @@ class Audience:
             if len(self._about) >= SUBJECTS_MAX:
                 self._about.clear()
             about = self._about[subject] = _About()
-        before = about.concerned
+        before = about.revision == self._tree.revision
         for row in connection.execute(sa.select(STREAM).where(STREAM.c.subject == subject)).all():
-            self._read_on(connection, about, row)
-        self._read_branches(connection, about, subject)
-        if before is not about.concerned or about.revision != self._tree.revision:
+            before &= not self._read_on(connection, about, row)
+        before &= not self._read_branches(connection, about, subject)
+        if not before:
             about.nodes, about.revision = sharing.participants(about.concerned, self._tree), self._tree.revision
         return about
 
@@ -185,27 +170,31 @@ class Audience:
             entry = entries.decode(data)
             calls.called[entry.origin] = calls.called.get(entry.origin, Called()).add(entry)
 
-    def _read_on(self, connection: Connection, about: _About, row: Any) -> None:
+    def _read_on(self, connection: Connection, about: _About, row: Any) -> bool:
+        """Whether there was news in a stream."""
         done = about.read.get(row.id, 0)
         if done >= row.length:
-            return
-        if row.origin not in about.concerned.nodes:
-            nodes = about.concerned.nodes | {row.origin}
-            about.concerned = Concerned(nodes=nodes, levels=about.concerned.levels)
-        wanted = sa.select(ENTRY.c.data).where(
+            return False
+        wanted = sa.select(ENTRY.c.data, ENTRY.c.hash).where(
             ENTRY.c.stream == row.id, ENTRY.c.seq > done, holds_any(connection, TELLING)
         )
-        for data in connection.execute(wanted.order_by(ENTRY.c.seq)).scalars():
-            about.concerned = about.concerned.add(entries.decode(data))
+        news = [about.concerned.add(_told(one)) for one in connection.execute(wanted.order_by(ENTRY.c.seq))]
         about.read[row.id] = row.length
+        return any(news)
 
-    def _read_branches(self, connection: Connection, about: _About, subject: str) -> None:
+    def _read_branches(self, connection: Connection, about: _About, subject: str) -> bool:
         mine = BRANCH.c.subject == subject
         count = connection.scalar(sa.select(sa.func.count()).select_from(BRANCH).where(mine)) or 0
-        if count != about.branches:
-            for data in connection.execute(sa.select(BRANCH.c.data).where(mine)).scalars():
-                about.concerned = about.concerned.add(entries.decode(data))
-            about.branches = count
+        if count == about.branches:
+            return False
+        about.branches = count
+        branches = connection.execute(sa.select(BRANCH.c.data, BRANCH.c.hash).where(mine))
+        news = [about.concerned.add(_told(one)) for one in branches]
+        return any(news)
+
+
+def _told(row: Any) -> Written:
+    return Written(entry=entries.decode(row.data), data=row.data, hash=row.hash)
 
 
 def holds_any(connection: Connection, wanted: Iterable[bytes]) -> sa.ColumnElement[bool]:

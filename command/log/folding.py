@@ -18,13 +18,13 @@ from command.base.errors import Conflict
 from command.base.projection import Domain, Editing
 from command.domain.erasure import ERASED
 from command.domain.incident import INCIDENT, Incident
-from command.domain.nodes import GENERATION, HOME, NODE, Home
+from command.domain.nodes import GENERATION, HOME, NODE, Hierarchy, Home
 from command.domain.notice import NOTICE
 from command.domain.order import ORDER, Owner, Progress, ProgressOrder
-from command.domain.tenure import settle
+from command.domain.tenure import LATE, settle
 from command.log.anew import FoldingAnew
 from command.log.erasing import Erasing, Gone
-from command.log.held import of_row, owned
+from command.log.held import of_row, owned, standing_in
 from command.log.intake import Taken
 from command.log.projecting import SAID_IN, TREE, Projecting
 from command.log.reach import Apart, Guest, Quiet, readable
@@ -32,7 +32,8 @@ from command.log.rooms import MEETINGS, Rooms, received_rooms, room_of
 from command.log.store import BRANCH, STREAM, UNFOLDED, set_meta
 from command.log.submission import Bared
 from command.log.workspace import Scratch, Workspace
-from command.tree.claim import ADOPTED, CLAIM_KINDS, REPORTED, Claim
+from command.tree import picture
+from command.tree.claim import ADOPTED, CLAIM_KINDS, REPORTED, Claim, Verdict, reports
 from command.tree.folded import Folded
 from command.tree.picture import key_of
 
@@ -66,6 +67,8 @@ class Folding:
         self._resting: dict[str, float] = {}
         """Until when a subject is left alone that took long to fold."""
         self._folded: dict[str, dict[str, int]] = {}
+        self._speaking: set[str] = set()
+        """Incidents of other nodes in which this one's word counts."""
         self.wanted: list[Any] = []
         """Requests of the node itself that follow from what came in; the log queues them after the commit."""
         self._at = 0
@@ -74,6 +77,7 @@ class Folding:
 
     def read(self, connection: Connection, now: float) -> None:
         self._known.clear()
+        self._speaking.clear()
         self._bared.clear()
         self._rooms.forget()
         self._erasing.read(connection)
@@ -95,10 +99,30 @@ class Folding:
             incident = self._rows.get(INCIDENT, draft.subject.partition("/")[2])
             if self._crowd and draft.kind.startswith("notice."):
                 self._own_notice(draft)
-            return draft if incident is None else settle(draft, incident, self._node)
+            if incident is None:
+                return draft
+            settled = settle(draft, incident, self._node)
+            if self._crowd and incident.owner != self._node:
+                self._not_a_stranger(incident)
+            return settled
         if self._crowd:
             self._own_row(draft)
         return draft
+
+    def _not_a_stranger(self, incident: Incident) -> None:
+        """What has no effect elsewhere is not written here either."""
+        if incident.id in self._speaking:
+            return
+        assert self._rows.connection is not None
+        if self._node not in standing_in(self._rows.connection, incident.subject, self._nodes()):
+            hint = "The owner of this incident has not given it to this node; have the owner invite it."
+            raise Conflict("incident.not_given", hint, owner=incident.owner)
+        if len(self._speaking) >= KNOWN_MAX:
+            self._speaking.clear()
+        self._speaking.add(incident.id)
+
+    def _nodes(self) -> Hierarchy:
+        return Hierarchy({row.id: row for row in self._rows.where(NODE)})
 
     def _own_row(self, draft: Draft) -> None:
         key = owned(draft.subject, draft.kind, draft.body)
@@ -127,8 +151,12 @@ class Folding:
         known = self._known.get(entry.subject)
         if known is None and self._crowd and entry.kind == REPORTED:
             known = self._known[entry.subject] = Folded()
+            known.standing = self._nodes().superiors(self._node) | {self._node}
+        if self._crowd and picture.widens(entry, frozenset() if known is None else known.standing):
+            self._strangers_again(entry.subject)
         if known is not None:
             known.note(entry)
+            self._widen(known, entry)
         if self._crowd and "parties" in entry.body:
             self._rooms.bound(entry.subject.partition("/")[2])
         if self._crowd and entry.kind != REPORTED and (entry.kind in CLAIM_KINDS or entry.kind == ADOPTED):
@@ -229,7 +257,7 @@ class Folding:
             return
         known = self._known.get(subject)
         if known is None:
-            known = self._known[subject] = Folded(self._before(connection, subject, fresh))
+            known = self._known[subject] = self._before(connection, subject, fresh)
         before = dict(known.lengths)
         taken_back = any(written.entry.origin == self._node for written in fresh)
         if subject not in taken.branched and subject not in taken.confirmed and not taken_back:
@@ -251,25 +279,40 @@ class Folding:
         if node is not None and node.revoked is not None:
             return False
         if incident is None:
-            if entry.seq != 1 or entry.kind != REPORTED or any(other != name for other in known.lengths):
+            if entry.seq != 1 or not reports(entry) or any(other != name for other in known.lengths):
                 return False
         elif incident.contested or not known.takes(entry, _chain(incident)):
             return False
         known.note(entry)
+        self._widen(known, entry)
         self._projecting.safely(lambda one: self._projecting.of_incident(self._view(incident, key), one), written)
         return True
+
+    def _strangers_again(self, subject: str) -> None:
+        """What a stranger said may count now."""
+        if self._rows.where(LATE, incident=subject.partition("/")[2], verdict=Verdict.STRANGER):
+            self._lag(subject)
+
+    def _widen(self, known: Folded, entry: Entry) -> None:
+        if picture.widens(entry, known.standing):
+            known.widen(entry, self._nodes())
 
     def _view(self, incident: Incident | None, key: str) -> Editing:
         """The rows through which another node's entry is folded: the owner's timers run where the incident is owned."""
         return Quiet(self._rows, owners=incident is not None and incident.owner == self._node, incident=key)
 
-    def _before(self, connection: Connection, subject: str, fresh: list[Written]) -> dict[str, int]:
-        """The lengths of a subject's streams before these entries came."""
+    def _before(self, connection: Connection, subject: str, fresh: list[Written]) -> Folded:
+        """What was known of a subject before these entries came; but who has a standing is as of now."""
         rows = connection.execute(sa.select(STREAM).where(STREAM.c.subject == subject))
         found = {f"{row.origin}.{row.generation}": int(row.length) for row in rows}
         for written in reversed(fresh):
             found[key_of(written.entry)] = written.entry.seq - 1
-        return {name: length for name, length in found.items() if length}
+        standing = standing_in(connection, subject, self._nodes())
+        lengths = {name: length for name, length in found.items() if length}
+        mine = {name: length for name, length in lengths.items() if name.partition(".")[0] in standing}
+        known = Folded(mine)
+        known.standing, known.strangers = standing, len(mine) < len(lengths)
+        return known
 
     def _branch_lengths(self, connection: Connection, subject: str) -> dict[str, int]:
         if not self._crowd:
@@ -425,6 +468,7 @@ class Folding:
         wanted = sa.select(STREAM.c.subject).where(STREAM.c.subject.like("incident/%"), STREAM.c.origin.in_(revoked))
         subjects = set(self._rows.connection.scalars(wanted)) if revoked else set()
         subjects |= {row.subject for row in self._rows.where(INCIDENT, contested=True)}
+        subjects |= {f"incident/{row.incident}" for row in self._rows.where(LATE, verdict=Verdict.STRANGER)}
         for subject in sorted(subjects):
             self._lag(subject)
 

@@ -12,8 +12,10 @@ from sqlalchemy.engine import Connection
 
 from command.base import entry as entries
 from command.base.entry import Entry, Written
-from command.log.audience import holds_any
+from command.log.audience import TELLING, holds_any
 from command.log.store import BRANCH, ENTRY, STREAM
+from command.tree import sharing
+from command.tree.sharing import Nodes
 
 OWNED = {
     "organisation": "organisation",
@@ -48,6 +50,15 @@ def entries_of(connection: Connection, subject: str) -> list[Written]:
 
 def written_of(row: Any) -> Written:
     return Written(entry=entries.decode(row.data), data=row.data, hash=row.hash, salt=row.salt, private=row.private)
+
+
+def standing_in(connection: Connection, subject: str, nodes: Nodes) -> frozenset[str]:
+    """The nodes whose word counts in an incident, from those of its entries that say so."""
+    data = sa.select(ENTRY.c.data, ENTRY.c.hash).join(STREAM, STREAM.c.id == ENTRY.c.stream)
+    chain = connection.execute(data.where(STREAM.c.subject == subject, holds_any(connection, TELLING))).all()
+    loose = connection.execute(sa.select(BRANCH.c.data, BRANCH.c.hash).where(BRANCH.c.subject == subject)).all()
+    told = (Written(entry=entries.decode(row.data), data=row.data, hash=row.hash) for row in [*chain, *loose])
+    return sharing.standing(sharing.concerned(told), nodes)
 
 
 def of_row(connection: Connection, like: Entry, kind: str, name: str) -> list[Written]:

@@ -21,11 +21,12 @@ from command.base.projection import Domain, Row, Table
 from command.base.timer import TIMER
 from command.domain.incident import INCIDENT
 from command.domain.minutes import MINUTES
+from command.domain.nodes import NODE, Hierarchy
 from command.domain.roll_call import CHAT, ROLL_CALL
 from command.domain.room import ATTENDANCE, MEETING, ROOM, OfRoom, Room
 from command.domain.schedule import SCHEDULE
 from command.log.audience import holds_any
-from command.log.held import written_of
+from command.log.held import standing_in, written_of
 from command.log.projecting import BESIDE, Projecting
 from command.log.reach import Hosted, readable
 from command.log.store import BRANCH, ENTRY, STREAM
@@ -64,7 +65,8 @@ class Rooms:
         by_room: dict[str, list[Written]] = {}
         for written in fresh:
             key = room_of(written.entry)
-            if key is not None and written.entry.origin == (self.host(key) or written.entry.origin):
+            hosted = key is not None and written.entry.origin == (self.host(key) or written.entry.origin)
+            if key is not None and hosted and self._heard(connection, written.entry):
                 by_room.setdefault(key, []).append(written)
         for key, found in by_room.items():
             places = [place(one) for one in found]
@@ -158,7 +160,18 @@ class Rooms:
         branch = [written_of(one) for one in connection.execute(loose)]
         if branch or any(one.seal is not None for one in rows):
             found = list(merged([*found, *branch]))
-        return [one for one in found if room_of(one.entry) == key or _timer(one.entry, key)]
+        about_it = [one for one in found if room_of(one.entry) == key or _timer(one.entry, key)]
+        return [one for one in about_it if self._heard(connection, one.entry)]
+
+    def _heard(self, connection: Connection, entry: Entry) -> bool:
+        """Whether it is no stranger's: nobody opens a room in an incident that was not given to its node."""
+        if entry.origin == self._node or not entry.subject.startswith("incident/"):
+            return True
+        incident = self._rows.get(INCIDENT, entry.subject.partition("/")[2])
+        if incident is not None and incident.owner == entry.origin:
+            return True
+        nodes = Hierarchy({row.id: row for row in self._rows.where(NODE)})
+        return entry.origin in standing_in(connection, entry.subject, nodes)
 
 
 def room_of(entry: Entry) -> str | None:

@@ -468,6 +468,13 @@ def get_meta(connection: Connection, key: str) -> str | None:
     return found
 
 
+def reported_by_nobody(connection: Connection, node: str) -> bool:
+    """Whether this node has written in an incident whose id names no reporter (decisions/0007): no program since has."""
+    subject = STREAM.c.subject
+    nameless = sa.and_(subject.like("incident/%"), subject.not_like("incident/%-%"))
+    return connection.scalar(sa.select(STREAM.c.id).where(STREAM.c.origin == node, nameless).limit(1)) is not None
+
+
 def set_meta(connection: Connection, key: str, value: str) -> None:
     if connection.execute(sa.update(META).where(META.c.key == key).values(value=value)).rowcount == 0:
         connection.execute(sa.insert(META).values(key=key, value=value))

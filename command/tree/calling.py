@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from command.base.entry import Entry
-from command.tree.sharing import Concerned, Nodes, participants
+from command.tree.sharing import Concerned, Nodes, participants, reaching
 
 SCHEDULED, EDITED, CALLED, ERASED = "meeting.scheduled", "meeting.edited", "meeting.called", "entry.erased"
 TELLING = tuple(f'"kind":"{kind}"'.encode() for kind in (SCHEDULED, EDITED, CALLED, ERASED))
@@ -61,5 +61,5 @@ def holders(origin: str, called: Called, incidents: Incidents, nodes: Nodes, *, 
     for incident in called.incidents:
         wanted |= participants(incidents(incident), nodes)
     for incident in called.lines:
-        wanted |= participants(Concerned(nodes=frozenset({origin}), levels=incidents(incident).levels), nodes)
-    return participants(Concerned(nodes=frozenset(wanted)), nodes)
+        wanted |= reaching({origin}, incidents(incident).of_right(nodes)[1], nodes)
+    return reaching(wanted, (), nodes)

@@ -1,8 +1,9 @@
 """Claims: who owns an incident, as a function of the entries held and of nothing else.
 
 Pure; the heart of `ownership`. A claim begins a term of ownership; claims form a tree; at a fork the claim issued by the node
-higher in the tree of nodes wins. No clock and no order of arrival takes part. Invariant: two nodes that hold the same
-entries and know the same tree of nodes find the same winning chain.
+higher in the tree of nodes wins. The first claim is the report, and who may make it stands in the incident's id. No clock and no
+order of arrival takes part. Invariant: two nodes that hold the same entries and know the same tree of nodes find the same
+winning chain.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,6 +35,7 @@ DECISION_KINDS = frozenset(
         "order.overdue",
         "order.late",
         "order.rung",
+        "order.undecided",
         "order.recalled",
         ADOPTED,
         "plan.requested",
@@ -46,6 +48,28 @@ DECISION_KINDS = frozenset(
     }
 )
 """Entries that only the owner may write with effect; everything else in an incident is a contribution."""
+
+
+INCIDENT = "incident"
+
+
+def incident_id(moment: str, node: str) -> str:
+    """The id of an incident that `node` reports: `moment` (unique, sorts by time, no hyphen), a hyphen, and the node's id.
+
+    A node's id is a function of its public key, so everybody who sees an incident's id knows whose report it is (decisions/0007).
+    """
+    return f"{moment}-{node}"
+
+
+def reporter(subject: str) -> str:
+    """The one node that can report the incident whose streams have this subject; "" when it is no incident's or names none."""
+    kind, _, key = subject.partition("/")
+    return key.partition("-")[2] if kind == INCIDENT else ""
+
+
+def reports(entry: Entry) -> bool:
+    """Whether an entry is the report of its incident, by the node that the incident's id names."""
+    return entry.kind == REPORTED and entry.origin == reporter(entry.subject)
 
 
 class Hierarchy(Protocol):
@@ -82,7 +106,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def claim_of(entry: Entry, key: str) -> Claim | None:
-    """The claim in an entry whose hash is `key`; None when it isn't one or is malformed."""
+    """The claim in an entry whose hash is `key`; None when it isn't one, is malformed, or reports what is another's to report."""
     if entry.kind not in CLAIM_KINDS:
         return None
     common: dict[str, Any] = {
@@ -93,7 +117,7 @@ def claim_of(entry: Entry, key: str) -> Claim | None:
         "seq": entry.seq,
     }
     if entry.kind == REPORTED:
-        return Claim(owner=entry.origin, **common)
+        return Claim(owner=entry.origin, **common) if reports(entry) else None
     base, to, agreed = entry.body.get("base"), entry.body.get("to"), entry.body.get("agreed")
     if entry.claim is None or not isinstance(base, dict):
         return None
@@ -106,6 +130,32 @@ def claim_of(entry: Entry, key: str) -> Claim | None:
     if not isinstance(to, str) or not isinstance(agreed, str):
         return None
     return Claim(owner=to, predecessor=entry.claim, base=heads, agreed=agreed, **common)
+
+
+def valid(claim: Claim, before: Claim, agreed: Mapping[str, str], hierarchy: Hierarchy) -> bool:
+    """Whether its issuer had the right to it: the owner, with the agreement of the new one; or a superior of the owner.
+
+    `agreed` says by hash who agreed in which entry."""
+    if claim.kind == SEIZED:
+        return superior(hierarchy, claim.issuer, before.owner)
+    willing = claim.agreed is not None and agreed.get(claim.agreed) == claim.owner
+    return claim.kind == TRANSFERRED and claim.issuer == before.owner and willing
+
+
+def rightful(claims: Mapping[str, Claim], agreed: Mapping[str, str], hierarchy: Hierarchy) -> dict[str, Claim]:
+    """The claims to which an unbroken line of rights leads from the report, whether they win or lose."""
+    after: dict[str | None, list[Claim]] = {}
+    for claim in claims.values():
+        after.setdefault(claim.predecessor, []).append(claim)
+    found = {claim.id: claim for claim in after.get(None, ())}
+    waiting = list(found.values())
+    while waiting:
+        before = waiting.pop()
+        for claim in after.get(before.id, ()):
+            if valid(claim, before, agreed, hierarchy):
+                found[claim.id] = claim
+                waiting.append(claim)
+    return found
 
 
 class Generations:
@@ -127,7 +177,8 @@ class Generations:
 class Claims:
     """All claims among some entries of one incident, and the chain that wins.
 
-    `chain` goes from the root to the claim that holds now; `contested` says that some claim lost or was void, so that news
+    `chain` goes from the root to the claim that holds now; `rightful` are those to which somebody had a right, whether they won;
+    `contested` says that some claim lost or was void, so that news
     of the tree of nodes may change the outcome.
     """
 
@@ -147,6 +198,7 @@ class Claims:
         for key in sorted(self.all):
             self._children.setdefault(self.all[key].predecessor, []).append(self.all[key])
         self.chain = self._win()
+        self.rightful = rightful(self.all, self._agreed, hierarchy)
         self.contested = len(self.chain) != len(self.all)
         self.successors: dict[str, Claim] = {
             one.id: after for one, after in zip(self.chain, self.chain[1:], strict=False)
@@ -184,15 +236,8 @@ class Claims:
         while rivals:
             won = self.best(rivals)
             chain.append(msgspec.structs.replace(won, depth=len(chain)))
-            rivals = [one for one in self._children.get(won.id, ()) if self.valid(one, won)]
+            rivals = [one for one in self._children.get(won.id, ()) if valid(one, won, self._agreed, self._hierarchy)]
         return chain
-
-    def valid(self, claim: Claim, before: Claim) -> bool:
-        """Whether its issuer had the right to it: the owner, with the agreement of the new one; or a superior of the owner."""
-        if claim.kind == SEIZED:
-            return superior(self._hierarchy, claim.issuer, before.owner)
-        agreed = claim.agreed is not None and self._agreed.get(claim.agreed) == claim.owner
-        return claim.kind == TRANSFERRED and claim.issuer == before.owner and agreed
 
     def best(self, rivals: list[Claim]) -> Claim:
         """The one that wins: issued higher in the tree; by the earlier generation; then the earlier, then the smaller hash."""
@@ -208,12 +253,15 @@ class Claims:
 
 
 class Verdict(StrEnum):
-    """What an entry counts for. EFFECTIVE and ADOPTED entries are folded; the others are kept and shown, without effect."""
+    """What an entry counts for. EFFECTIVE and ADOPTED entries are folded; the others are kept and shown, without effect.
+    UNCLAIMED: a decision of somebody who did not own the incident, or a report of another's; STRANGER: the word of a node that
+    was neither given the incident nor stands above one that was."""
 
     EFFECTIVE = "effective"
     ADOPTED = "adopted"
     LATE = "late"
     UNCLAIMED = "unclaimed"
+    STRANGER = "stranger"
     REVOKED = "revoked"
 
     @property

@@ -12,9 +12,10 @@ decided: contributions it didn't know stand before it (depth 0, `picture`).
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from command.base.entry import Entry, Written
+from command.base.entry import Entry
 from command.tree.claim import ADOPTED, DECISION_KINDS, REPORTED, Claim
-from command.tree.picture import ISSUED, PROGRESSED, appends, key_of, merge_seen
+from command.tree.picture import ISSUED, PROGRESSED, Picture, appends, heard, key_of, merge_seen, widens
+from command.tree.sharing import Nodes, named
 
 RUNG, ACKNOWLEDGED = "order.rung", "alarm.acknowledged"
 ANYWHERE = frozenset({"incident.noted", "timer.fired", "timer.dropped"})
@@ -24,8 +25,9 @@ COMMUTING = ANYWHERE | {PROGRESSED}
 class Folded:
     """`lengths` by "origin.generation", `seen` what each stream has told that it had seen.
 
-    The caller must `note` every entry that it folds onto the rows, and `learn` after folding anew. One that is made with the
-    lengths alone, or of an incident with a fork, a second generation or a missing entry, knows the plain short way only.
+    The caller must `note` and `widen` with every entry that it folds onto the rows, and `learn` after folding anew. One that is
+    made with the lengths alone, or of an incident with a fork, a second generation or a missing entry, knows the plain short way
+    only.
     """
 
     def __init__(self, lengths: Mapping[str, int] | None = None) -> None:
@@ -39,6 +41,10 @@ class Folded:
         """By order that was issued, the last word on it of each stream."""
         self._early: set[str] = set()
         """Orders on which there is a word, but not the order itself."""
+        self.standing: frozenset[str] = frozenset()
+        """The nodes whose word counts, as far as they are known beside the owner's."""
+        self.strangers = False
+        """Whether others wrote. Their streams have no lengths here."""
 
     def takes(self, entry: Entry, chain: list[Claim]) -> bool:
         """Whether the entry may be folded as the last one, and counts. `chain` as in `picture.appends`."""
@@ -46,7 +52,9 @@ class Folded:
         seen = self._knows(entry, name)
         if entry.kind == ISSUED and _order(entry) in self._early:
             return False
-        if appends(entry, seen, self.lengths, chain):
+        if not heard(entry, chain[-1].owner if chain else None, self.standing, strangers=self.strangers):
+            return False
+        if appends(entry, seen, self.lengths, chain, self.standing, strangers=self.strangers):
             return True
         if not self._exact or not self._next(entry, name):
             return False
@@ -70,7 +78,19 @@ class Folded:
             return False
         if entry.seq == 1 and any(stream.startswith(f"{entry.origin}.") for stream in self.lengths):
             return False
-        return not entry.seen or all(self.lengths.get(stream, 0) >= length for stream, length in _named(entry, name))
+        return not entry.seen or all(
+            length <= self.lengths.get(stream, 0) for stream, length in self._named(entry, name)
+        )
+
+    def _named(self, entry: Entry, name: str) -> Iterable[tuple[str, int]]:
+        """What the author had seen of other streams than its own; what strangers said doesn't matter."""
+        return ((stream, length) for stream, length in self._streams(entry.seen) if stream != name)
+
+    def _streams(self, seen: Mapping[str, int]) -> Iterable[tuple[str, int]]:
+        heard = _streams(seen)
+        if not self.strangers:
+            return heard
+        return ((stream, length) for stream, length in heard if stream.partition(".")[0] in self.standing)
 
     def note(self, entry: Entry) -> None:
         """The entry was folded."""
@@ -80,6 +100,12 @@ class Folded:
             self._issue(_order(entry))
         self._word(entry, name)
         self._seen(entry, name)
+
+    def widen(self, entry: Entry, nodes: Nodes) -> None:
+        """An entry of the owner that was folded may give nodes a standing."""
+        if widens(entry, self.standing):
+            more = named(entry)
+            self.standing = self.standing.union(more, *(nodes.superiors(node) for node in more))
 
     def _issue(self, order: str) -> None:
         self._exact = self._exact and order not in self._words and order not in self._early
@@ -108,9 +134,10 @@ class Folded:
         return merge_seen(known, entry) if entry.seen else known
 
 
-def learn(found: Iterable[Written], *, circular: bool) -> Folded:
-    """What is folded after all of `found` were, in canonical order; `circular` as `picture` says."""
-    known, every = Folded(), [written.entry for written in found]
+def learn(drawn: Picture) -> Folded:
+    """What is folded after everything was, in canonical order."""
+    known, every = Folded(), [one.entry for one in drawn.order if one.entry.origin in drawn.standing]
+    known.standing, known.strangers = drawn.standing, drawn.strangers
     counts: dict[str, int] = {}
     for entry in every:
         if entry.kind == ISSUED:
@@ -122,18 +149,16 @@ def learn(found: Iterable[Written], *, circular: bool) -> Folded:
         known._seen(entry, name)
     lengths = known.lengths
     dense = counts == lengths and len({name.partition(".")[0] for name in lengths}) == len(lengths)
-    here = all(length <= lengths.get(stream, 0) for seen in known.seen.values() for stream, length in _streams(seen))
-    known._exact = known._exact and dense and here and not circular
+    here = all(
+        length <= lengths.get(stream, 0) for seen in known.seen.values() for stream, length in known._streams(seen)
+    )
+    known._exact = known._exact and dense and here and not drawn.circular
     return known
 
 
 def _knew(seen: Mapping[str, int], name: str, needed: Mapping[str, int]) -> bool:
     """Whether the author of an entry of the stream `name` had folded these lengths of the other streams."""
     return all(seen.get(stream, 0) >= length for stream, length in needed.items() if stream != name)
-
-
-def _named(entry: Entry, name: str) -> Iterable[tuple[str, int]]:
-    return ((stream, length) for stream, length in _streams(entry.seen) if stream != name)
 
 
 def _streams(seen: Mapping[str, int]) -> Iterable[tuple[str, int]]:

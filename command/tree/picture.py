@@ -1,13 +1,15 @@
 """The picture: in which order the entries of one incident are folded, and which of them count.
 
-Pure. A function of the set of entries (and of the tree of nodes and its revocations): no clock and no order of arrival takes
-part, so nodes that hold the same agree. Invariant: an entry stands after the one before it in its stream; and, unless
-rollbacks made a circle, after everything its author had folded.
+Pure. What strangers wrote is set apart first and takes no part in anything that follows. A function of the set of entries (and
+of the tree of nodes and its revocations): no clock and no order of arrival takes part, so nodes that hold the same agree.
+Invariant: an entry stands after the one before it in its stream; and, unless rollbacks made a circle, after everything its
+author had folded.
 """
 
 import hashlib
 import heapq
 from collections.abc import Container, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -16,13 +18,15 @@ from command.tree.claim import (
     ADOPTED,
     CLAIM_KINDS,
     DECISION_KINDS,
+    REPORTED,
     Claim,
     Claims,
     Cuts,
     Generations,
-    Hierarchy,
     Verdict,
+    reports,
 )
+from command.tree.sharing import Nodes, concerned, named, standing
 
 ISSUED, PROGRESSED = "order.issued", "order.progressed"
 ISSUED_MAX = 4
@@ -30,9 +34,10 @@ ISSUED_MAX = 4
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True):
-    """What resolving gives: all entries in canonical order, the verdict on each by hash, the winning claims from the root, and
-    who owns the incident. `contested`: some claim lost or was void; resolve again when the tree of nodes changes. `circular`:
-    rollbacks made a circle, and it was broken."""
+    """What resolving gives: all entries in canonical order (those of strangers last), the verdict on each by hash, the winning
+    claims from the root, who owns the incident, and the nodes that have a `standing` in it. `contested`: some claim lost or was
+    void; resolve again when the tree of nodes changes, and also when `strangers` wrote. `circular`: rollbacks made a circle, and
+    it was broken."""
 
     order: list[Written]
     verdicts: dict[bytes, Verdict]
@@ -40,6 +45,8 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     owner: str | None
     contested: bool
     circular: bool = False
+    standing: frozenset[str] = frozenset()
+    strangers: bool = False
 
     def counting(self) -> list[Written]:
         """What is to be folded, in order."""
@@ -101,22 +108,29 @@ class _Subject:
         return found
 
 
-def resolve(written: Iterable[Written], hierarchy: Hierarchy, cuts: Cuts | None = None) -> Picture:
+def resolve(written: Iterable[Written], nodes: Nodes, cuts: Cuts | None = None) -> Picture:
     """The picture of one incident from all entries held of it, in any order; `cuts` are the revocations."""
-    subject = _Subject(written)
+    held = {one.hash: one for one in written}
+    of_right = standing(concerned(held.values()), nodes)
+    strange = [one for one in held.values() if one.entry.origin not in of_right]
+    strange.sort(key=lambda one: (key_of(one.entry), one.entry.seq, one.hash))
+    subject = _Subject(one for one in held.values() if one.entry.origin in of_right)
     revoked = _revoked(subject, cuts or {})
     good = [one for key, one in subject.all.items() if key not in revoked]
     generations = Generations(one.entry for one in good)
-    claims = Claims(good, hierarchy, generations)
+    claims = Claims(good, nodes, generations)
     verdicts = _verdicts(subject, claims, revoked)
     order, circular = _order(subject, claims, generations)
+    found = {subject.all[key].hash: verdict for key, verdict in verdicts.items()}
     return Picture(
-        order=[subject.all[key] for key in order],
-        verdicts={subject.all[key].hash: verdict for key, verdict in verdicts.items()},
+        order=[*(subject.all[key] for key in order), *strange],
+        verdicts=found | {one.hash: Verdict.STRANGER for one in strange},
         chain=claims.chain,
         owner=claims.owner,
         contested=claims.contested or bool(revoked),
         circular=circular,
+        standing=of_right,
+        strangers=bool(strange),
     )
 
 
@@ -138,7 +152,7 @@ def _verdicts(subject: _Subject, claims: Claims, revoked: set[str]) -> dict[str,
     for key, one in subject.all.items():
         if one.entry.kind == ADOPTED and verdicts[key] is Verdict.EFFECTIVE:
             late = one.entry.body.get("entry")
-            if isinstance(late, str) and verdicts.get(late) is Verdict.LATE:
+            if isinstance(late, str) and verdicts.get(late) is Verdict.LATE and subject.all[late].entry.kind == ISSUED:
                 verdicts[late] = Verdict.ADOPTED
     return verdicts
 
@@ -149,6 +163,8 @@ def _verdict(
     entry = subject.all[key].entry
     if key in revoked:
         return Verdict.REVOKED
+    if entry.kind == REPORTED and not reports(entry):
+        return Verdict.UNCLAIMED
     if entry.kind in CLAIM_KINDS:
         return Verdict.EFFECTIVE if claims.winning(key) else Verdict.LATE
     if entry.kind not in DECISION_KINDS:
@@ -162,7 +178,7 @@ def judge(entry: Entry, key: str, subject: _Subject, claims: Claims, cache: dict
     One that names no claim stands under the root claim: that is how nodes wrote before they had neighbours.
     """
     named = entry.claim or claims.root
-    if named is None or named not in claims.all or claims.all[named].owner != entry.origin:
+    if named is None or named not in claims.rightful or claims.rightful[named].owner != entry.origin:
         return Verdict.UNCLAIMED
     if claims.winning(named) is None:
         return Verdict.LATE
@@ -286,14 +302,37 @@ def covers(seen: Mapping[str, int], lengths: Mapping[str, int], own: str) -> boo
     return all(seen.get(stream, 0) >= length for stream, length in lengths.items() if stream != own)
 
 
-def appends(entry: Entry, seen: Mapping[str, int], lengths: Mapping[str, int], chain: list[Claim]) -> bool:
+def widens(entry: Entry, known: AbstractSet[str]) -> bool:
+    """Whether others than the `known` nodes may have a standing in the incident by this entry."""
+    return (entry.claim is not None or entry.kind in DECISION_KINDS) and not named(entry) <= known
+
+
+def heard(entry: Entry, owner: str | None, standing: AbstractSet[str], *, strangers: bool) -> bool:
+    """Whether an entry is no stranger's, and makes nobody heard but by the owner's word, and none of the `strangers`."""
+    if entry.origin != owner and entry.origin not in standing:
+        return False
+    return not widens(entry, standing) or (entry.origin == owner and not strangers)
+
+
+def appends(
+    entry: Entry,
+    seen: Mapping[str, int],
+    lengths: Mapping[str, int],
+    chain: list[Claim],
+    standing: AbstractSet[str],
+    *,
+    strangers: bool,
+) -> bool:
     """Whether a received entry simply comes last and counts, so that it may be folded onto the rows as they are.
 
     `seen` is what its author had folded (`merge_seen` up to and with it), `lengths` what is held here of each stream of the
-    incident, `chain` the winning claims. The caller must resolve again when this says no, when a stream of the incident has
-    forked, and when its origin is revoked.
+    incident but strangers', `chain` the winning claims, `standing` and `strangers` as `Picture` has them. The caller must
+    resolve again when this says no, when a stream of the incident has forked, and when its origin is revoked; and must not go
+    on with the same `standing` after an entry that `widens`.
     """
     if entry.kind in CLAIM_KINDS or entry.kind == ADOPTED or not covers(seen, lengths, key_of(entry)):
+        return False
+    if not heard(entry, chain[-1].owner if chain else None, standing, strangers=strangers):
         return False
     if entry.kind not in DECISION_KINDS:
         return True

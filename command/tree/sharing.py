@@ -1,19 +1,29 @@
-"""Who gets which stream: whole or not at all, never wider than the incident needs.
+"""Who gets which stream, whole or not at all, never wider than the incident needs; and whose word counts in an incident.
 
-Pure. It reads entries and the tree of nodes, never a table. Invariant: what a node may hold only grows (an entry once sent
-can't be taken back), and a stream travels along tree paths only, so that each node on the way may read what it relays.
+Pure. It reads entries and the tree of nodes, never a table. Nobody comes to an incident by writing in it: only its reporter, its
+owners, and whom an owner's entry names (decisions/0008). Invariant: what a node may hold only grows (an entry once sent can't be
+taken back), and a stream travels along tree paths only, so that each node on the way may read what it relays.
 """
 
 from collections.abc import Iterable
 from typing import Protocol
 
-import msgspec
-
-from command.base.entry import Entry, Stream
+from command.base.entry import Entry, Stream, Written
 from command.base.schema import Level
-from command.tree.claim import Hierarchy
+from command.tree.claim import (
+    AGREED,
+    CLAIM_KINDS,
+    DECISION_KINDS,
+    INCIDENT,
+    REPORTED,
+    SEIZED,
+    Claim,
+    Hierarchy,
+    claim_of,
+    rightful,
+)
 
-TREE, REGISTRY, AUDIT, INCIDENT, MEETING = "tree", "registry", "audit", "incident", "meeting"
+TREE, REGISTRY, AUDIT, MEETING = "tree", "registry", "audit", "meeting"
 
 PROVINCE, CITY, COUNTY, FIELD = "province", "city", "county", "field"
 REACH: dict[str, tuple[str, ...]] = {
@@ -28,61 +38,121 @@ PERSONAL = ("person.", "account.", "session.", "token.")
 
 
 class Nodes(Hierarchy, Protocol):
-    """The tree of nodes with their levels."""
+    """The tree of nodes with their levels, and with the places that they had before."""
 
     def level(self, node: str) -> str:
         """One of province, city, county, field; "" for a node that isn't known."""
         ...
 
-
-class Concerned(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom an incident concerns, as its entries say: nodes that wrote in it or are named, and the levels it ever had."""
-
-    nodes: frozenset[str] = frozenset()
-    levels: frozenset[str] = frozenset()
-
-    def add(self, entry: Entry) -> "Concerned":
-        """With one entry more; the same object when it adds nothing."""
-        nodes, level = _named(entry), _level(entry)
-        if nodes <= self.nodes and (level is None or level in self.levels):
-            return self
-        return Concerned(nodes=self.nodes | nodes, levels=self.levels | ({level} if level else set()))
+    def superiors(self, node: str) -> frozenset[str]:
+        """Every node that stands above this one, or stood above it before somebody was moved."""
+        ...
 
 
-def concerned(entries: Iterable[Entry]) -> Concerned:
+Said = tuple[str, str | None]
+"""Under which claim something was said, and by whom."""
+
+
+class Concerned:
+    """What the entries of one incident say of whom it concerns, as far as they were added: its claims, and what was said under
+    each. Whether the speaker had a right to it is asked when it is used: the claim may come later, or the place in the tree."""
+
+    __slots__ = ("_agreed", "_claims", "_levels", "_named")
+
+    def __init__(self) -> None:
+        self._claims: dict[str, Claim] = {}
+        self._agreed: dict[str, str] = {}
+        self._named: dict[Said, set[str]] = {}
+        self._levels: dict[Said, set[str]] = {}
+
+    def add(self, one: Written) -> bool:
+        """Take in one more entry; whether it may have widened anything."""
+        entry = one.entry
+        if entry.kind == AGREED:
+            self._agreed[one.hash.hex()] = entry.origin
+            return True
+        if entry.kind not in CLAIM_KINDS and entry.kind not in DECISION_KINDS and entry.claim is None:
+            return False
+        key = one.hash.hex()
+        claim = claim_of(entry, key) if entry.kind in CLAIM_KINDS else None
+        new = claim is not None and key not in self._claims
+        if claim is not None:
+            self._claims[key] = claim
+        # Who reports or seizes speaks under its own claim, everybody else under the one that they name.
+        said = entry.origin, key if entry.kind in (REPORTED, SEIZED) else entry.claim
+        wider = _more(self._named, said, named(entry)) | _more(self._levels, said, levels(entry))
+        return wider or new
+
+    def of_right(self, nodes: Hierarchy) -> tuple[set[str], set[str]]:
+        """The nodes that it concerns for certain: owners, and whom they named; and the levels that they gave it."""
+        claims = rightful(self._claims, self._agreed, nodes)
+        found = {node for claim in claims.values() for node in (claim.owner, claim.issuer)}
+        reporters = {claim.owner for claim in claims.values() if claim.kind == REPORTED}
+        given: set[str] = set()
+        for source, target in ((self._named, found), (self._levels, given)):
+            for (author, key), said in source.items():
+                claim = claims.get(key or "")
+                if author in reporters if key is None else claim is not None and claim.owner == author:
+                    target |= said
+        return found, given
+
+
+def _more(known: dict[Said, set[str]], said: Said, more: set[str]) -> bool:
+    if not more or more <= known.get(said, set()):
+        return False
+    known.setdefault(said, set()).update(more)
+    return True
+
+
+def concerned(entries: Iterable[Written]) -> Concerned:
     """Whom some entries of one incident concern. Verdicts take no part: what was shared once stays shared."""
     found = Concerned()
-    for entry in entries:
-        found = found.add(entry)
+    for one in entries:
+        found.add(one)
     return found
 
 
-def _named(entry: Entry) -> frozenset[str]:
-    body, found = entry.body, {entry.origin}
+def named(entry: Entry) -> set[str]:
+    """The nodes that an entry names, if its author may: a transfer's new owner, an order's node, those invited."""
+    body, found = entry.body, set()
     if isinstance(node := body.get("node"), str):
         found.add(node)
-    if entry.kind.startswith("ownership.") and isinstance(to := body.get("to"), str):
+    if entry.kind in CLAIM_KINDS and isinstance(to := body.get("to"), str):
         found.add(to)
     if isinstance(nodes := body.get("nodes"), list):
         found.update(one for one in nodes if isinstance(one, str))
-    return frozenset(found)
+    return found
 
 
-def _level(entry: Entry) -> str | None:
-    if entry.kind not in ("incident.reported", "incident.level_set"):
-        return None
+def levels(entry: Entry) -> set[str]:
+    """The level that an entry gives the incident, if its author may."""
+    if entry.kind not in (REPORTED, "incident.level_set"):
+        return set()
     level = entry.body.get("level")
-    return level if isinstance(level, str) and level in REACH else None
+    return {level} if isinstance(level, str) and level in REACH else set()
 
 
 def participants(about: Concerned, nodes: Nodes) -> frozenset[str]:
     """The nodes that may hold an incident: those it concerns, the superiors its levels demand, and every node on the tree
-    paths between them."""
-    reach = {level for found in about.levels for level in REACH[found]}
-    lines = [line for node in sorted(about.nodes) if (line := nodes.line(node))]
+    paths between them. Nobody while its report isn't held."""
+    return reaching(*about.of_right(nodes), nodes)
+
+
+def reaching(concerned: Iterable[str], levels: Iterable[str], nodes: Nodes) -> frozenset[str]:
+    """These nodes, the superiors of each that an incident of these levels demands, and every node on the tree paths between."""
+    mine = set(concerned)
+    reach = {level for found in levels for level in REACH[found]}
+    lines = [line for node in sorted(mine) if (line := nodes.line(node))]
     wanted = {line[-1] for line in lines}
     wanted.update(node for line in lines for node in line[:-1] if nodes.level(node) in reach)
     return frozenset(wanted | _between(sorted(wanted), nodes))
+
+
+def standing(about: Concerned, nodes: Nodes) -> frozenset[str]:
+    """The nodes whose word counts in an incident: those it concerns, and whoever stands or stood above one of them. (A superior
+    may take the incident over at any time, so its word is no trespass; and a node that was moved has not spoken in vain.)"""
+    mine, _ = about.of_right(nodes)
+    return frozenset(mine.union(*(nodes.superiors(node) for node in mine)))
 
 
 def _between(wanted: list[str], nodes: Nodes) -> set[str]:
@@ -96,7 +166,7 @@ def _between(wanted: list[str], nodes: Nodes) -> set[str]:
     return {node for line in lines for node in line[max(0, common - 1) :]}
 
 
-def related(nodes: Nodes, one: str, other: str) -> bool:
+def related(nodes: Hierarchy, one: str, other: str) -> bool:
     """Whether one stands in the line of the other."""
     return one in nodes.line(other) or other in nodes.line(one)
 

@@ -1,5 +1,6 @@
 """What the people of a simulated node do: small drafts of the kinds that the product writes, from what the node sees."""
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -121,6 +122,30 @@ def contribute(view: View, uid: str, rng: Random, me: str) -> Draft:
     if view.owner != me and view.claim and rng.random() < 0.4:
         return draft("ownership.agreed", claim=view.claim)
     return draft("incident.noted", {"text": f"note {uid}"})
+
+
+def trespass(subject: str, claim: str, me: str, rng: Random, uid: Callable[[], str]) -> list[Draft]:
+    """What somebody may try who has heard of an incident, and was never given it."""
+
+    def draft(kind: str, under: str | None = claim, /, **body: Any) -> Draft:
+        return Draft(subject=subject, kind=kind, body={"uid": uid(), "trespass": True, **body}, claim=under)
+
+    forged = report(subject, uid(), me, rng)
+    order = {"order": uid(), "node": me, "assignee": {"kind": "organisation", "id": me}, "parties": [me]}
+    order |= {"urgency": "normal", "ack_by": None, "due_at": None, "ladder": [], "organisation": me, "exercise": False}
+    tried = [
+        Draft(subject=subject, kind=forged.kind, body=forged.body | {"trespass": True}, private=forged.private),
+        draft("incident.invited", nodes=[me]),
+        draft("incident.invited", None, nodes=[me]),
+        draft("incident.level_set", level="I"),
+        draft("order.issued", **order),
+        draft("ownership.requested", None, to=me, node=me, nodes=[me]),
+        draft("ownership.agreed", None, claim=claim),
+        draft("ownership.transferred", to=me, agreed=claim, base={}),
+        draft("ownership.seized", base={}),
+        draft("incident.noted", None),
+    ]
+    return rng.sample(tried, 4)
 
 
 def seize(view: View, uid: str, base: dict[str, list[tuple[int, str]]]) -> Draft:

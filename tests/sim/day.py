@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 from command.base.entry import Draft
 from command.tree import link
+from command.tree.claim import incident_id
 from tests.sim import acts
 from tests.sim.node import Node, Rules
 from tests.sim.world import SECOND, Edge, World
@@ -66,7 +67,7 @@ class Day:
         return hashed
 
     def report(self, name: str) -> None:
-        subject = f"incident/{self.rng.getrandbits(64):016x}"
+        subject = f"incident/{incident_id(f'{self.rng.getrandbits(64):016x}', name)}"
         self.incidents.append(subject)
         draft = acts.report(subject, subject, name, self.rng)
         draft.body["level"] = self.rng.choices(("IV", "III", "II", "I"), (70, 20, 8, 2))[0]

@@ -7,8 +7,9 @@ from command.base.entry import Written
 from command.base.projection import Domain, R, Row, Table
 from command.domain import incident, order
 from command.tree import picture as pictures
-from command.tree.claim import Cuts, Hierarchy
+from command.tree.claim import Cuts
 from command.tree.picture import Picture, key_of, merge_seen
+from command.tree.sharing import Nodes, named
 
 
 class Memory:
@@ -46,25 +47,30 @@ def fold(picture: Picture) -> dict[tuple[str, str], Row]:
     return rows.rows
 
 
-def short_way(arrived: Iterable[Written], hierarchy: Hierarchy, cuts: Cuts) -> list[bytes]:
+def short_way(arrived: Iterable[Written], nodes: Nodes, cuts: Cuts) -> list[bytes]:
     """What is folded, and in which order, when each entry that simply comes last is appended, and all is resolved again only
     when one doesn't: as a node does it, entry by entry as they came."""
     held: list[Written] = []
     folded: list[bytes] = []
     seen: dict[str, dict[str, int]] = {}
     lengths: dict[str, int] = {}
-    picture = pictures.resolve(held, hierarchy, cuts)
-    forked = False
+    every: dict[str, int] = {}
+    picture = pictures.resolve(held, nodes, cuts)
+    standing, forked = picture.standing, False
     for one in arrived:
         entry, stream = one.entry, key_of(one.entry)
         held.append(one)
-        forked = forked or entry.seq != lengths.get(stream, 0) + 1
+        forked = forked or entry.seq != every.get(stream, 0) + 1
         seen[stream] = merge_seen(seen.get(stream, {}), entry)
         simple = not forked and entry.origin not in cuts
-        if simple and pictures.appends(entry, seen[stream], lengths, picture.chain):
+        chain, strangers = picture.chain, picture.strangers
+        if simple and pictures.appends(entry, seen[stream], lengths, chain, standing, strangers=strangers):
             folded.append(one.hash)
+            if pictures.widens(entry, standing):  # as `Folded.widen`
+                standing = standing.union(named(entry), *(nodes.superiors(node) for node in named(entry)))
         else:
-            picture = pictures.resolve(held, hierarchy, cuts)
-            folded = [two.hash for two in picture.counting()]
-        lengths[stream] = max(entry.seq, lengths.get(stream, 0))
+            picture = pictures.resolve(held, nodes, cuts)
+            standing, folded = picture.standing, [two.hash for two in picture.counting()]
+        every[stream] = max(entry.seq, every.get(stream, 0))
+        lengths = {name: length for name, length in every.items() if name.partition(".")[0] in standing}
     return folded

@@ -95,8 +95,9 @@ class Node:
         self.given_up: dict[str, int] = {}
         self._views: dict[str, tuple[tuple[int, int], View]] = {}
         self._lines: dict[str, tuple[str, ...]] = {}
-        self._shared: dict[tuple[Stream, str], tuple[sharing.Concerned | None, int, bool]] = {}
-        """The answer, and of what it is a function: whom the incident concerns, and how much of the tree is known."""
+        self._shared: dict[tuple[Stream, str], tuple[int, int, bool]] = {}
+        """The answer, and of what it is a function: the news of whom the incident concerns, and how much of the tree is known."""
+        self._news: dict[str, int] = {}
         self._tree_version = 0
         for node, parent in neighbours.items():
             self._learn(node, parent, verifier.key(node).public)
@@ -231,9 +232,8 @@ class Node:
             self._tree_entry(entry)
         if entry.subject.startswith("incident/"):
             self.arrived.setdefault(entry.subject, []).append(one.written)
-            about = self.about.get(entry.subject, sharing.Concerned())
-            self.about[entry.subject] = about.add(entry)
-            if self.about[entry.subject] is not about:
+            if self.about.setdefault(entry.subject, sharing.Concerned()).add(one.written):
+                self._news[entry.subject] = self._news.get(entry.subject, 0) + 1
                 self.dirty.update(self.streams.subjects[entry.subject])
                 self.dirty.update(stream for stream in self.streams.of if stream.subject.startswith(MEETINGS))
         elif entry.subject.startswith(MEETINGS):
@@ -285,6 +285,9 @@ class Node:
             self._lines[node] = tuple(reversed(found))
         return self._lines[node]
 
+    def superiors(self, node: str) -> frozenset[str]:
+        return frozenset(self.line(node)[:-1])
+
     def level(self, node: str) -> str:
         depth = len(self.line(node))
         return LEVEL_OF[min(depth, 4) - 1] if depth else ""
@@ -330,11 +333,13 @@ class Node:
     def shared(self, stream: Stream, peer: str) -> bool:
         if stream.subject.startswith(MEETINGS):
             return stream.origin == peer or peer in self.callees(stream)
-        about = self.about.get(stream.subject)
+        if stream.origin == self.me and stream.subject in self.truth.brazen.get(self.me, ()):
+            return True
+        about, news = self.about.get(stream.subject), self._news.get(stream.subject, 0)
         asked = (stream, peer)
         known = self._shared.get(asked)
-        if known is None or known[0] is not about or known[1] != len(self.parents):
-            known = (about, len(self.parents), sharing.may_hold(stream, peer, about, self))
+        if known is None or known[0] != news or known[1] != len(self.parents):
+            known = (news, len(self.parents), sharing.may_hold(stream, peer, about, self))
             self._shared[asked] = known
         return known[2]
 

@@ -5,6 +5,7 @@ from random import Random
 from command.base.entry import Draft, Seal, Stream
 from command.base.errors import FenghuoError
 from command.tree.bundle import Header, Opener, Writer
+from command.tree.claim import incident_id
 from command.tree.wire import Tip
 from tests.sim import acts
 from tests.sim.disk import Disk
@@ -44,13 +45,15 @@ class Plan:
         node.clock = self.world.now + self.skew[node.me]
         key = f"key-{self.uid()}"
         try:
-            node.append(drafts, key)
+            written = node.append(drafts, key)
         except Died:
             self.world.count("torn")
             machine.retries.append(lambda: self._retry(node.me, drafts, key))
             self.world.crash(node.me, self._pause())
             return False
         self.world.count("entries", len(drafts))
+        if any(one.body.get("trespass") for one in drafts):
+            self.world.truth.trespasses.update(one.hash for one in written)
         self.world.spread(node)
         for peer in list(node.links):
             self.world.pump(node, peer)
@@ -80,7 +83,7 @@ class Plan:
         self.write(node, [self._draft(node, view)])
 
     def report(self, node: Node) -> None:
-        subject = f"incident/{self.rng.getrandbits(64):016x}"
+        subject = f"incident/{incident_id(f'{self.rng.getrandbits(64):016x}', node.me)}"
         self.incidents.append(subject)
         self.write(node, [acts.report(subject, self.uid(), node.me, self.rng)])
 
@@ -108,6 +111,19 @@ class Plan:
             for subject in sorted(node.streams.subjects):
                 if subject.startswith("incident/") and self.seize(node.me, subject):
                     return
+
+    def trespass(self) -> None:
+        """A node writes in an incident that it only knows the name of, and presses it on its neighbours."""
+        for subject in self.rng.sample(self.incidents, len(self.incidents)):
+            claims = [node.view(subject).claim for node in self.alive() if subject in node.streams.subjects]
+            able = [node for node in self.alive() if subject not in node.streams.subjects]
+            if able and any(claims):
+                node, claim = self.rng.choice(able), next(one for one in claims if one)
+                self.world.truth.brazen.setdefault(node.me, set()).add(subject)
+                for draft in acts.trespass(subject, claim, node.me, self.rng, self.uid):
+                    if self.world.machines[node.me].node is node and self.write(node, [draft]):
+                        self.world.count("trespasses")
+                return
 
     def rivals(self) -> None:
         """Two superiors that can't hear each other take the same claim."""
@@ -221,7 +237,7 @@ class Plan:
             (node, subject)
             for node in self.alive()
             for subject in sorted(node.streams.subjects)
-            if subject in self.incidents
+            if subject in self.incidents and node.view(subject).claim is not None
         ]
         if not able:
             return
@@ -368,6 +384,7 @@ class Plan:
             (self.seize_twice, 1),
             (self.export, 2),
             (self.fork, 1),
+            (self.trespass, 2),
         ):
             for _ in range(times):
                 world.at(rng.randrange(15 * SECOND, LENGTH), what)

@@ -1,16 +1,19 @@
 """Rules of the design broken on purpose, one at a time: the simulation has to notice each.
 
-`broken(rule)` swaps the rule in the real code while it is entered. Names as in issue 3.
+`broken(rule)` swaps the rule in the real code while it is entered. Names as in issue 3; `reporter` and `standing` are of
+decisions/0007 and 0008.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from unittest.mock import patch
 
 from command.base.entry import Entry
 from command.tree import claim as claims
 from command.tree import picture as pictures
-from command.tree.claim import Claim, Claims, Verdict
+from command.tree import sharing
+from command.tree.claim import REPORTED, Claim, Claims, Verdict
 from command.tree.link import Link
 from command.tree.wire import Have, stream_of
 from tests.sim.node import Rules
@@ -56,7 +59,21 @@ def _by_author(
     return Verdict.EFFECTIVE if good else Verdict.LATE
 
 
-RULES = ("random_generation", "head_in_have", "base", "claim_order", "claim_in_decision", "after")
+def _everybody(_: sharing.Concerned, nodes: Any) -> frozenset[str]:
+    """Whoever writes is heard."""
+    return frozenset(nodes.parents)
+
+
+RULES = (
+    "random_generation",
+    "head_in_have",
+    "base",
+    "claim_order",
+    "claim_in_decision",
+    "after",
+    "reporter",
+    "standing",
+)
 
 
 @contextmanager
@@ -72,6 +89,15 @@ def broken(rule: str | None) -> Iterator[Rules]:
             yield Rules(rule)
     elif rule == "claim_in_decision":
         with patch.object(pictures, "judge", _by_author):
+            yield Rules(rule)
+    elif rule == "reporter":
+        with (
+            patch.object(claims, "reports", lambda entry: entry.kind == REPORTED),
+            patch.object(pictures, "reports", lambda entry: entry.kind == REPORTED),
+        ):
+            yield Rules(rule)
+    elif rule == "standing":
+        with patch.object(pictures, "standing", _everybody):
             yield Rules(rule)
     elif rule == "after":
         with patch.object(claims.Generations, "before", lambda *_: False):

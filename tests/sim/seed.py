@@ -26,7 +26,7 @@ COUNTED = (
     "revocations",
     "bundles",
 )
-ALSO = ("rolled", "redials", "frames", "disk_full", "gone", "lost_disks")
+ALSO = ("rolled", "redials", "frames", "disk_full", "gone", "lost_disks", "trespasses")
 
 
 def run(seed: int, rules: Rules | None = None, *, real: bool = False) -> dict[str, Any]:
@@ -72,7 +72,8 @@ def heal(world: World, plan: Plan) -> bool:
         elif step == 1:
             for node in plan.alive():
                 for subject in sorted(node.streams.subjects):
-                    if subject.startswith("incident/") and not world.machines[node.me].revoked:
+                    given = subject.startswith("incident/") and node.view(subject).claim is not None
+                    if given and not world.machines[node.me].revoked:
                         plan.write(node, [plan._draft(node, node.view(subject))])
     return settled
 
@@ -103,12 +104,18 @@ def reckon(world: World, plan: Plan, settled: bool) -> dict[str, Any]:
     diverged = lost = duplicates = late = 0
     digest = hashlib.sha256()
     for subject in subjects:
-        holders = [node for node in nodes if any(entitled(other, subject, node) for other in nodes)]
+        holders = [node for node in nodes if any(entitled(world, other, subject, node) for other in nodes)]
+        reached = {one.written.hash for node in holders for one in node.streams.entries(subject)}
+        for key in world.truth.trespasses - reached:
+            held[subject].pop(key, None)  # it stayed where nobody is concerned
         for node in holders:
             mine = {one.written.hash for one in node.streams.entries(subject)}
             if missing := set(held[subject]) - mine:
                 lost += len(missing)
-                problems.append(f"{node.me} lacks {len(missing)} entries of {subject}")
+                first = min((held[subject][key].entry for key in missing), key=lambda one: (one.origin, one.seq))
+                problems.append(
+                    f"{node.me} lacks {len(missing)} entries of {subject}: {first.origin} #{first.seq} {first.kind}"
+                )
         seen = {node.me: node.picture(subject) for node in holders}
         if len({picture.digest() for picture in seen.values()}) > 1:
             diverged += 1
@@ -127,9 +134,12 @@ def reckon(world: World, plan: Plan, settled: bool) -> dict[str, Any]:
                 diverged += 1
                 problems.append(f"{name}: {subject}: the short way of folding gives something else")
     for subject in subjects if not world.truth.readdressed else []:
-        about = concerned(one.entry for one in held[subject].values())
+        about = concerned(held[subject].values())
         for node in nodes:
-            if subject in node.streams.subjects and node.me not in participants(about, world.truth):
+            authors = {one.written.entry.origin for one in node.streams.entries(subject)} - {node.me}
+            strange = {one for one in authors if subject not in world.truth.brazen.get(one, ())}
+            strange &= world.truth.standing({key.hex(): one for key, one in held[subject].items()})
+            if strange and node.me not in participants(about, world.truth):
                 diverged += 1
                 problems.append(f"{node.me} holds {subject}, which doesn't concern it")
     for node in nodes:
@@ -170,9 +180,14 @@ def reckon(world: World, plan: Plan, settled: bool) -> dict[str, Any]:
     }
 
 
-def entitled(knower: Node, subject: str, node: Node) -> bool:
-    """Whether by what `knower` holds of it, `node` may have the incident."""
-    return any(knower.shared(stream, node.me) for stream in knower.streams.subjects.get(subject, {}))
+def entitled(world: World, knower: Node, subject: str, node: Node) -> bool:
+    """Whether by what `knower` holds of it, `node` may have the incident: not only what it wrote there itself."""
+    others = [
+        stream for stream in knower.streams.subjects.get(subject, {}) if stream.origin not in (node.me, knower.me)
+    ]
+    mine = [stream for stream in knower.streams.subjects.get(subject, {}) if stream.origin == knower.me != node.me]
+    pressed = subject in world.truth.brazen.get(knower.me, ())
+    return any(knower.shared(stream, node.me) for stream in [*others, *([] if pressed else mine)])
 
 
 def against_truth(world: World, subject: str, picture: Any, entries: dict[bytes, Written]) -> list[str]:

@@ -37,6 +37,10 @@ class Truth:
         self.readdressed = False
         """A file went to a superior of its addressee, who is gone."""
         self.unexpected: list[str] = []
+        self.brazen: dict[str, set[str]] = {}
+        """Nodes that press their own streams of these incidents on their neighbours, whoever they concern."""
+        self.trespasses: set[bytes] = set()
+        """What was written by a node in an incident that nobody had given it."""
 
     def line(self, node: str) -> tuple[str, ...]:
         """The node and its superiors, the root first."""
@@ -71,7 +75,7 @@ class Truth:
             one for one in entries.values() if one.entry.kind in (REPORTED, TRANSFERRED, SEIZED) and self.good(one)
         ]
         found: list[Written] = []
-        rivals = [one for one in claims if one.entry.kind == REPORTED]
+        rivals = [one for one in claims if reported_rightly(one)]
         while rivals:
             won = self._best(rivals)
             found.append(won)
@@ -103,11 +107,11 @@ class Truth:
 
     def counts(self, entries: dict[str, Written]) -> tuple[str | None, set[bytes]]:
         """Owner, and the entries that count (adopted ones too)."""
-        chain = self.chain(entries)
+        chain, standing = self.chain(entries), self.standing(entries)
         keys = [one.hash.hex() for one in chain]
         found = set()
         for one in entries.values():
-            if not self.good(one):
+            if not self.good(one) or one.entry.origin not in standing:
                 continue
             if one.entry.kind in (REPORTED, TRANSFERRED, SEIZED):
                 if one.hash.hex() in keys:
@@ -136,7 +140,39 @@ class Truth:
     def _late(self, late: Written, entries: dict[str, Written], found: set[bytes]) -> bool:
         under = self.decided_under.get(late.hash)
         claim = entries.get(under) if under else None
-        return late.hash not in found and self.good(late) and claim is not None and self.good(claim)
+        if claim is None or late.hash in found or not (self.good(late) and self.good(claim)):
+            return False
+        return late.entry.kind == "order.issued" and owner_of(claim) == late.entry.origin
+
+    def standing(self, entries: dict[str, Written]) -> set[str]:
+        """Whose word counts: owners of any time, whom they named, and everybody above one of these."""
+        terms = {key: one.entry.origin for key, one in entries.items() if reported_rightly(one)}
+        before = -1
+        while before != len(terms):
+            before = len(terms)
+            for key, one in entries.items():
+                under = entries.get(one.entry.claim or "")
+                if one.entry.claim in terms and one.entry.kind in (TRANSFERRED, SEIZED) and under is not None:
+                    if one.entry.kind == SEIZED and one.entry.origin in self.line(terms[one.entry.claim])[:-1]:
+                        terms[key] = one.entry.origin
+                    elif one.entry.kind == TRANSFERRED and one.entry.origin == terms[one.entry.claim]:
+                        agreed = entries.get(one.entry.body["agreed"])
+                        if agreed is not None and (agreed.entry.kind, agreed.entry.origin) == (
+                            AGREED,
+                            one.entry.body["to"],
+                        ):
+                            terms[key] = one.entry.body["to"]
+        found = {*terms.values()}
+        for one in entries.values():
+            if one.entry.claim in terms and terms[one.entry.claim] == one.entry.origin:
+                body = one.entry.body
+                found |= {body.get("node"), *body.get("nodes", ())} - {None}
+                found |= {body["to"]} if one.entry.kind == TRANSFERRED else set()
+        return {above for node in found for above in self.line(node)}
+
+
+def reported_rightly(one: Written) -> bool:
+    return one.entry.kind == REPORTED and one.entry.subject.endswith(f"-{one.entry.origin}")
 
 
 def owner_of(claim: Written) -> str:

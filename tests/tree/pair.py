@@ -4,6 +4,7 @@ from random import Random
 from typing import Any
 
 from command.base.entry import Draft, Stream
+from command.tree.claim import incident_id
 from command.tree.link import Link
 from command.tree.outcome import Drop, Send
 from command.tree.wire import Message, Refuse, decode
@@ -45,7 +46,7 @@ def link(made: World, name: str, peer: str) -> Link:
 
 def report(made: World, name: str, incident: str = "aa", level: str = "I") -> str:
     """An incident reported at a node; its subject."""
-    draft = acts.report(f"incident/{incident}", f"uid-{incident}", name, Random(1))
+    draft = acts.report(f"incident/{incident_id(incident, name)}", f"uid-{incident}", name, Random(1))
     draft.body["level"] = level
     write(made, name, draft)
     return draft.subject

@@ -15,6 +15,9 @@ PARENTS: dict[str, str | None] = {
 }
 
 
+SUBJECT = "incident/aa-county"
+
+
 class Tree:
     """`Hierarchy` and `sharing.Nodes` over a dict."""
 
@@ -29,6 +32,9 @@ class Tree:
             at = self.parents[at]
         return tuple(found)
 
+    def superiors(self, node: str) -> frozenset[str]:
+        return frozenset(self.line(node)[:-1])
+
     def level(self, node: str) -> str:
         return ("", "province", "city", "county", "field")[len(self.line(node))]
 
@@ -39,8 +45,8 @@ TREE = Tree()
 class Teller:
     """One node in one generation. `held` is what it knows of the incident; `hear` adds what another knows."""
 
-    def __init__(self, node: str, generation: str = "g1", before: tuple[str, ...] = ()) -> None:
-        self.node, self.generation, self.before = node, generation, before
+    def __init__(self, node: str, generation: str = "g1", before: tuple[str, ...] = (), subject: str = SUBJECT) -> None:
+        self.node, self.generation, self.before, self.subject = node, generation, before, subject
         self.held: dict[bytes, Written] = {}
         self.seen: dict[str, int] = {}
         self.own: list[Written] = []
@@ -66,7 +72,7 @@ class Teller:
         if not self.own:
             seen |= {f"{self.node}.{life}": self.lengths().get(f"{self.node}.{life}", 0) for life in self.before}
         entry = Entry(
-            subject="incident/aa",
+            subject=self.subject,
             origin=self.node,
             generation=self.generation,
             seq=len(self.own) + 1,
@@ -86,6 +92,9 @@ class Teller:
 
     def report(self) -> Written:
         return self.say("incident.reported", level="II")
+
+    def invite(self, claim: Written, *nodes: str) -> Written:
+        return self.say("incident.invited", claim, nodes=list(nodes))
 
     def edit(self, claim: Written) -> Written:
         return self.say("incident.edited", claim)

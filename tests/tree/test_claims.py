@@ -143,6 +143,7 @@ def test_generations_that_know_nothing_of_each_other_are_told_apart_by_hash(coun
 
 def test_a_decision_under_a_claim_that_is_not_its_authors_is_unclaimed(county: Teller) -> None:
     first = county.report()
+    county.invite(first, "other")
     other = Teller("other").hear(county)
     forged = other.edit(first)
     assert verdict(picture(county, other), forged) is Verdict.UNCLAIMED
@@ -157,7 +158,7 @@ def test_a_decision_without_a_claim_stands_under_the_report(county: Teller) -> N
 def test_what_a_revoked_node_wrote_beyond_its_end_has_no_effect(county: Teller) -> None:
     first = county.report()
     known = county.edit(first)
-    cut = {"county": {"incident/aa@county.g1": [(2, known.hash.hex())]}}
+    cut = {"county": {"incident/aa-county@county.g1": [(2, known.hash.hex())]}}
     beyond = county.edit(first)
     seen = picture(county, cuts=cut)
     assert verdict(seen, known) is Verdict.EFFECTIVE and verdict(seen, beyond) is Verdict.REVOKED
@@ -206,5 +207,79 @@ def test_news_of_the_tree_can_change_who_owns_and_the_picture_says_so(county: Te
     city = Teller("city").hear(county)
     city.seize(first, "county")
     without = picture(county, city, tree=Tree({"province": None, "county": "province"}))
+    assert without.owner == "county" and without.strangers
+    assert picture(county, city).owner == "city"
+    aside = Tree({"province": None, "city": "province", "county": "province"})
+    county.invite(first, "city")
+    without = picture(county, city, tree=aside)
     assert without.owner == "county" and without.contested
     assert picture(county, city).owner == "city"
+
+
+def test_a_report_of_what_another_reported_is_no_claim(county: Teller) -> None:
+    """Not even by a node above the reporter, with a smaller hash, in an earlier place, or for want of the true report."""
+    first = county.report()
+    for name in ("province", "city", "other", "vehicle"):
+        forger = Teller(name)
+        forged = forger.report()
+        assert claim_of(forged.entry, forged.hash.hex()) is None
+        under = forger.hear(county).edit(forged)
+        seen = picture(county, forger)
+        assert seen.owner == "county" and [one.id for one in seen.chain] == [first.hash.hex()] and not seen.contested
+        assert not verdict(seen, forged).counts and not verdict(seen, under).counts
+        alone = Teller(name)
+        alone.report()
+        assert picture(alone).owner is None and not picture(alone).counting()
+
+
+def test_a_reporter_that_was_set_back_may_report_again_in_its_new_generation(county: Teller) -> None:
+    again = Teller("county", "g2", ("g1",))
+    first, second = county.report(), again.report()
+    assert picture(again).owner == "county" and picture(again).chain[-1].id == second.hash.hex()
+    assert picture(county, again).chain[0].id == first.hash.hex()  # the earlier generation's
+
+
+def test_an_id_that_names_no_reporter_can_be_reported_by_nobody() -> None:
+    for subject in (
+        "incident/aa",
+        "incident/aa-",
+        "incident/",
+        "incident/aa-other",
+        "notice/aa-county",
+        "incident/county",
+    ):
+        county = Teller("county", subject=subject)
+        county.report()
+        assert picture(county).owner is None and picture(county).counting() == []
+
+
+def test_under_a_claim_without_a_right_nothing_is_even_late(county: Teller) -> None:
+    first = county.report()
+    county.invite(first, "vehicle")
+    vehicle = Teller("vehicle").hear(county)
+    taken = vehicle.seize(first, "county")
+    order = vehicle.say("order.issued", taken, order="o1", parties=["anybody"])
+    assert verdict(picture(county, vehicle), order) is Verdict.UNCLAIMED
+
+
+def test_only_an_order_can_be_adopted(county: Teller) -> None:
+    first = county.report()
+    city = Teller("city").hear(county)
+    taken = city.seize(first, "county")
+    late = [county.edit(first), county.say("incident.level_set", first, level="I"), county.invite(first, "other")]
+    for one in late:
+        city.hear(county)
+        city.say("order.adopted", taken, order="o1", entry=one.hash.hex())
+        assert verdict(picture(county, city), one) is Verdict.LATE
+
+
+def test_a_stranger_has_no_say_until_the_owner_lets_it_in(county: Teller) -> None:
+    first = county.report()
+    other = Teller("other").hear(county)
+    said = [other.say("incident.noted"), other.edit(first), other.seize(first, "county")]
+    seen = picture(county, other)
+    assert {verdict(seen, one) for one in said} == {Verdict.STRANGER} and seen.order[-3:] == said
+    assert not seen.contested and seen.strangers and seen.owner == "county"
+    county.say("order.issued", first, node="other")
+    seen = picture(county, other)
+    assert [verdict(seen, one) for one in said] == [Verdict.EFFECTIVE, Verdict.UNCLAIMED, Verdict.LATE]

@@ -18,6 +18,7 @@ from command.domain.notice import NOTICE
 from command.domain.order import ORDER, IssueOrder, Progress, ProgressOrder, Standing
 from command.domain.registry import UNIT, Tier, UnitKind, UnitStatus
 from command.domain.registry_edits import SaveOrganisation, SaveUnit
+from command.domain.tenure import InviteToIncident
 from command.edge.api import Node
 from command.log.store import UNFOLDED
 from tests.durability import state
@@ -32,6 +33,7 @@ async def _world(city: Node, county: Node) -> tuple[str, str, str]:
     organisation = (await city.log.append(SaveOrganisation(name="县", tier=Tier.COUNTY), SELF)).id or ""
     unit = (await city.log.append(SaveUnit(name="队", kind=UnitKind.FIRE, organisation=organisation), SELF)).id or ""
     key = (await city.log.append(report(organisation), SELF)).id or ""
+    await city.log.append(InviteToIncident(incident=key, nodes=[county.log.node]), SELF)
     await carry(city, county)
     return organisation, unit, key
 
@@ -235,13 +237,13 @@ async def test_a_large_incident_is_folded_after_its_backlog_and_survives_a_stop_
         assert county.log.lagging == 1 and (await incident(county, key)).notes == 0
         await county.log.append(AddNote(id=key, text="knowing little"), SELF)
         last = [one for one in await held(county) if one.written.secrets.get("text") == "knowing little"]
-        assert set(last[0].written.entry.seen.values()) <= {1}
+        assert set(last[0].written.entry.seen.values()) <= {2}
         assert len(await county.store.read(lambda c: c.execute(UNFOLDED.select()).all())) == 1
         assert await settled(county, key)
         assert (await incident(county, key)).notes == 60
         await county.log.append(AddNote(id=key, text="knowing all"), SELF)
         last = [one for one in await held(county) if one.written.secrets.get("text") == "knowing all"]
-        assert list(last[0].written.entry.seen.values()) == [61]
+        assert list(last[0].written.entry.seen.values()) == [62]
         await city.log.receive(
             [one for one in await held(county) if one.stream.origin == county.log.node], await keys(city)
         )

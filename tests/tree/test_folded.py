@@ -34,7 +34,10 @@ def _chain(seen: Picture) -> list[Claim]:
 
 
 def _report(county: Teller) -> Written:
-    return county.say("incident.reported", **BODY)
+    """And the vehicle is given the incident."""
+    claim = county.say("incident.reported", **BODY)
+    county.invite(claim, "vehicle")
+    return claim
 
 
 def _issue(county: Teller, claim: Written, order: str) -> Written:
@@ -46,7 +49,7 @@ def _issue(county: Teller, claim: Written, order: str) -> Written:
 def _after(*tellers: Teller) -> tuple[Folded, list[Claim]]:
     """What is folded where all of them were heard."""
     seen = picture(*tellers)
-    return learn(seen.order, circular=seen.circular), _chain(seen)
+    return learn(seen), _chain(seen)
 
 
 def test_a_note_that_missed_other_notes_and_decisions_may_be_folded_last() -> None:
@@ -172,15 +175,17 @@ class _Node:
 
     def receive(self, one: Written) -> None:
         self.held.append(one)
-        if self.rows.get(INCIDENT, "aa") is not None and self.known.takes(one.entry, self.chain):
+        reported = one.entry.subject.partition("/")[2]
+        if self.rows.get(INCIDENT, reported) is not None and self.known.takes(one.entry, self.chain):
             self.domain.project(self.rows, one)
             self.known.note(one.entry)
+            self.known.widen(one.entry, TREE)
             self.appended += 1
             return
         seen = resolve(self.held, TREE)
         self.rows.rows, self.known, self.chain = (
             _rows(seen),
-            learn(self.held, circular=seen.circular),
+            learn(seen),
             _chain(seen),
         )
 

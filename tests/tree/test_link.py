@@ -286,7 +286,7 @@ def test_what_is_not_acknowledged_goes_again_on_a_fresh_connection() -> None:
 def test_ten_thousand_closed_incidents_are_compared_in_64_kilobytes() -> None:
     made = pair.world(linked=False)
     for number in range(10_000):
-        pair.node(made, "n1").append([acts.report(f"incident/{number:08x}", "u", "n1", Random(1))])
+        pair.node(made, "n1").append([acts.report(f"incident/{number:08x}-n1", "u", "n1", Random(1))])
     top, at = pair.node(made, "n0"), pair.node(made, "n1")
     top.closed_always = at.closed_always = True
     for stream in sorted(at.streams.of):
@@ -330,7 +330,7 @@ def test_a_large_listing_is_cut_into_frames() -> None:
     made = pair.world(linked=False)
     at = pair.node(made, "n1")
     for number in range(1000):
-        at.append([acts.report(f"incident/{number:08x}", "u", "n1", Random(1))])
+        at.append([acts.report(f"incident/{number:08x}-n1", "u", "n1", Random(1))])
     made.mend(made.edges[0])
     sizes = []
     send = made.send

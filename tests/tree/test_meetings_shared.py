@@ -25,13 +25,14 @@ from command.domain.schedule import SCHEDULE, BeginMeeting, CancelMeeting, EditM
 from command.edge.api import Node
 from command.log.store import STREAM
 from command.tree.calling import Called, holders
-from command.tree.sharing import Concerned
+from command.tree.sharing import Concerned, concerned
 from tests.durability import state
 from tests.node import NODE as SELF
 from tests.node import world
 from tests.tree.crowd import carry, crowd, held, report, rows
 from tests.tree.scene import Member as Machine
 from tests.tree.scene import tree, until
+from tests.tree.story import Teller
 from tests.tree.test_sharing import NODES
 
 HOUR_US = 3600 * 1_000_000
@@ -57,6 +58,13 @@ def nobody(_: str) -> Concerned:
     return Concerned()
 
 
+def shared_with_another(level: Level) -> Concerned:
+    """An incident that the county reported and another node was invited to."""
+    county = Teller("county")
+    county.invite(county.say("incident.reported", level=level), "other")
+    return concerned(county.own)
+
+
 # -- the rule
 
 
@@ -74,9 +82,7 @@ def test_who_is_no_longer_invited_may_hold_it_and_reads_nothing_new() -> None:
 
 def test_a_room_of_an_incident_goes_where_the_incident_goes() -> None:
     def incident(key: str) -> Concerned:
-        return (
-            Concerned(nodes=frozenset({"county", "other"}), levels=frozenset({Level.I})) if key == "bb" else Concerned()
-        )
+        return shared_with_another(Level.I) if key == "bb" else Concerned()
 
     called = Called().add(said("meeting.called", incident="bb"))
     assert holders("county", called, incident, NODES) == {"county", "other", "city", "province"}
@@ -84,7 +90,7 @@ def test_a_room_of_an_incident_goes_where_the_incident_goes() -> None:
 
 def test_a_meeting_about_an_incident_goes_to_the_invited_and_up_the_line_as_its_level_demands() -> None:
     def incident(key: str) -> Concerned:
-        return Concerned(nodes=frozenset({"county", "other"}), levels=frozenset({Level.III}))
+        return shared_with_another(Level.III)
 
     called = Called().add(said("meeting.scheduled", nodes=["vehicle"], incident="bb"))
     assert holders("county", called, incident, NODES) == {"county", "vehicle", "city"}

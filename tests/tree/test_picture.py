@@ -2,11 +2,13 @@
 
 from random import Random
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command.base.entry import Written
-from command.tree.picture import appends, covers, key_of, merge_seen, resolve
+from command.base.entry import Written, write
+from command.tree.claim import Verdict
+from command.tree.picture import appends, covers, key_of, merge_seen, resolve, widens
 from tests.sim.fold import short_way
 from tests.tree.story import TREE, Teller, picture
 
@@ -69,7 +71,8 @@ def test_what_is_not_held_is_not_waited_for() -> None:
     city.say("incident.noted")
     alone = Teller("city")
     alone.held = {one.hash: one for one in city.own}
-    assert picture(alone).order == city.own and picture(alone).owner is None
+    seen = picture(alone)
+    assert seen.order == city.own and seen.owner is None and seen.verdicts[city.own[0].hash] is Verdict.STRANGER
 
 
 def test_seen_grows_and_covers() -> None:
@@ -87,10 +90,39 @@ def test_an_entry_that_missed_something_does_not_simply_come_last() -> None:
     first = county.report()
     city.hear(county)
     note = city.say("incident.noted")
-    chain = picture(county).chain
-    assert appends(note.entry, {"county.g1": 1}, {"county.g1": 1}, chain)
-    assert not appends(note.entry, {"county.g1": 1}, {"county.g1": 2}, chain)
-    assert not appends(city.edit(first).entry, {"county.g1": 1}, {"county.g1": 1}, chain)  # not its owner
+    chain, known, seen = picture(county).chain, picture(county).standing, {"county.g1": 1}
+    assert appends(note.entry, seen, {"county.g1": 1}, chain, known, strangers=False)
+    assert not appends(note.entry, seen, {"county.g1": 2}, chain, known, strangers=False)
+    assert not appends(city.edit(first).entry, seen, seen, chain, known, strangers=False)  # not its owner
+
+
+def test_what_a_stranger_wrote_never_simply_comes_last() -> None:
+    county, other = Teller("county"), Teller("other")
+    first = county.report()
+    note, drawn = other.hear(county).say("incident.noted"), picture(county)
+    seen = {"county.g1": 1}
+    assert not appends(note.entry, seen, seen, drawn.chain, drawn.standing, strangers=False)
+    order = county.say("order.issued", first, node="other").entry
+    assert appends(order, {}, seen, drawn.chain, drawn.standing, strangers=False) and widens(order, drawn.standing)
+    assert not appends(
+        order, {}, seen, drawn.chain, drawn.standing, strangers=True
+    )  # what was said before may count now
+    assert not widens(order, drawn.standing | {"other"})
+
+
+def test_a_strangers_words_take_no_part_in_the_order_of_the_others() -> None:
+    county, city, other = Teller("county"), Teller("city"), Teller("other")
+    county.report()
+    city.hear(county).say("incident.noted")
+    without = picture(county, city).order
+    other.hear(county, city)
+    other.seen = {}
+    lie = other.say("incident.noted")
+    lied = write(msgspec.structs.replace(lie.entry, seen={"county.g1": 99, "city.g1": 99}))
+    other.held = {lied.hash: lied}
+    late = county.hear(city, other).say("incident.noted")  # the county has folded what claims to come after it
+    seen = picture(county, city, other)
+    assert seen.order == [*without, late, lied] and not seen.contested and seen.strangers
 
 
 @given(st.integers(0, 2**32))

@@ -20,6 +20,7 @@ from command.domain.nodes import NODE, EditNode
 from command.domain.order import ORDER, IssueOrder
 from command.domain.registry import ORGANISATION, UNIT, Tier, UnitKind
 from command.domain.registry_edits import SaveOrganisation, SaveUnit
+from command.domain.tenure import InviteToIncident
 from command.edge.api import Node
 from command.edge.audit_api import _chunk
 from command.log import folding
@@ -165,6 +166,7 @@ async def test_an_entry_that_would_make_an_unreadable_row_has_no_effect(database
         order = IssueOrder(incident=key, assignee=party, task="x", ladder=[])
         good = (await city.log.append(order, SELF)).id
         await city.log.append(order, By(account="no id, with spaces"))
+        await city.log.append(InviteToIncident(incident=key, nodes=[county.log.node]), SELF)
         await carry(city, county)
         assert [row.id for row in await rows(county, ORDER)] == [good]
         await county.log.append(AddNote(id=key, text="x"), SELF)
@@ -197,7 +199,8 @@ async def test_every_node_knows_itself_and_its_line(database_url: str, tmp_path:
 
 async def test_an_export_names_the_seal_of_each_author(database_url: str, tmp_path: Path) -> None:
     async with crowd(database_url, tmp_path, "city", "county") as (city, county):
-        key = await _reported(city, notes=4)
+        key = await _reported(city, notes=3)
+        await city.log.append(InviteToIncident(incident=key, nodes=[county.log.node]), SELF)
         await carry(city, county)
         await county.log.append(AddNote(id=key, text="县"), SELF)
         found = await county.store.read(lambda c: _chunk(c, f"incident/{key}", 0, 2**53))

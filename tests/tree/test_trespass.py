@@ -3,24 +3,30 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from command.base.entry import Draft
+from command.base.errors import Conflict
 from command.base.projection import Decision
 from command.base.rights import Role
 from command.base.schema import Level, Party, PartyKind, Struct
 from command.base.timer import TIMER
 from command.domain.account import CreateAccount
 from command.domain.fence import FENCE, DrawFence
-from command.domain.incident import ALARM, INCIDENT
-from command.domain.nodes import HOME
+from command.domain.incident import ALARM, INCIDENT, AddNote
+from command.domain.nodes import HOME, NODE, EditNode
 from command.domain.order import ORDER, IssueOrder, Means, Owner, Rung
 from command.domain.registry import ACCOUNT, PERSON, SHIFT, UNIT
 from command.domain.roster import AddShifts, PlannedShift
+from command.domain.tenure import LATE, InviteToIncident
 from command.edge.api import Node
+from command.log.audience import Audience, NodeTree
 from tests.durability import state
 from tests.node import NODE as SELF
 from tests.node import World, world
 from tests.tree.crowd import carry, crowd, exchange, incident, report, rows, settled
 
+NO_EFFECT = ("late", "erasure", "generation", "node", "home", "presence", "tick")
 TABLES = (INCIDENT, ORDER, TIMER, ALARM, FENCE)
 
 
@@ -41,13 +47,16 @@ def _decide(found: Any, request: Forge, context: Any) -> Decision:
     return Decision(drafts=[draft])
 
 
-async def _say(n: Node, subject: str, what: str, private: dict[str, Any] | None = None, /, **body: Any) -> None:
-    """Have a node say something; what its own rows make of it is its own affair."""
+async def _say(
+    n: Node, subject: str, what: str, private: dict[str, Any] | None = None, /, under: str | None = None, **body: Any
+) -> None:
+    """Have a node say something, under the claim that stands or a given one; what its own rows make of it is its own affair."""
     domain = n.log.domain
     if Forge not in domain.deciders:
         domain.register((), None, {Forge: _decide})
     standing = [row.claim for row in await rows(n, INCIDENT) if row.subject == subject]
-    forged = Forge(subject=subject, kind=what, body=body, private=private, claim=standing[0] if standing else None)
+    claim = under or (standing[0] if standing else None)
+    forged = Forge(subject=subject, kind=what, body=body, private=private, claim=claim)
     kept = domain.projectors
     domain.projectors = {kind: found for kind, found in kept.items() if kind != what}
     folding: Any = n.log._folding
@@ -68,10 +77,158 @@ async def _ordered(n: Node, w: World, *, level: Level = Level.III) -> tuple[str,
     return key, made.id or ""
 
 
+REPORT: dict[str, Any] = {
+    "category": "accident",
+    "level": "I",
+    "lon": 106.0,
+    "lat": 29.0,
+    "area": None,
+    "area_notes": [],
+    "source": "staff",
+    "casualties": {},
+    "occurred_at": 0,
+    "exercise": False,
+}
+
+
+async def _given(n: Node, key: str) -> set[str]:
+    """The nodes to which a node would send an incident."""
+    audience = Audience(n.log.node, NodeTree({row.id: row for row in await rows(n, NODE)}))
+    return set(await n.store.read(lambda c: audience.nodes(c, f"incident/{key}")))
+
+
+async def _every_row(n: Node) -> dict[str, list[Any]]:
+    """All rows of all read tables but those that say what had no effect, and whose word on erasing doesn't count."""
+    tables = [table for name, table in n.log.domain.tables.items() if not table.kept and name not in NO_EFFECT]
+    return {table.name: await rows(n, table) for table in tables}
+
+
 async def _all(n: Node, key: str) -> dict[str, list[Any]]:
     found = {table.name: await rows(n, table) for table in TABLES}
     found["incident"] = [row for row in found["incident"] if row.id == key]
     return found
+
+
+async def test_nobody_can_report_what_another_reported(database_url: str, tmp_path: Path) -> None:
+    """Not even the superior, whose claims win: neither beside the true report nor for want of it."""
+    async with crowd(database_url, tmp_path, "city", "county") as (city, county):
+        w = await world(county)
+        key, _ = await _ordered(county, w)
+        seen, before = await settled(county, key), await incident(county, key)
+        assert key.endswith(f"-{county.log.node}") and len(key) == 26 + 1 + 21
+        body = REPORT | {"organisation": w.county}
+        for subject in (f"incident/{key}", f"incident/{key[:-24]}aaa-{county.log.node}", "incident/aa", "incident/aa-"):
+            await _say(city, subject, "incident.reported", {"title": "x"}, **body)
+        await carry(city, county)
+        assert await settled(county, key) != "" and [row.id for row in await rows(county, INCIDENT)] == [key]
+        after = await incident(county, key)
+        assert (after.owner, after.claim, after.level, after.contested) == (
+            county.log.node,
+            before.claim,
+            Level.III,
+            False,
+        )
+        [late] = [row for row in await rows(county, LATE) if row.incident == key]
+        assert (late.kind, late.verdict, late.origin) == ("incident.reported", "unclaimed", city.log.node)
+        await county.log.append(AddNote(id=key, text="weiter"), SELF)
+        await exchange(city, county)
+        assert await settled(county, key) == await settled(city, key) != seen
+    assert not state.differing(database_url, tmp_path / "county")
+
+
+async def test_writing_in_an_incident_gives_a_stranger_nothing_and_changes_nothing(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with crowd(database_url, tmp_path, "city", "county", "vehicle") as (city, county, vehicle):
+        w = await world(city)
+        key, order = await _ordered(city, w)
+        subject, claim = f"incident/{key}", (await incident(city, key)).claim
+        me = vehicle.log.node
+        before, given = await _every_row(city), await _given(city, key)
+        assert given == {city.log.node}
+        for kind, body in (
+            ("incident.reported", REPORT | {"organisation": w.county}),
+            ("incident.invited", {"nodes": [me], "parties": [w.county]}),
+            ("incident.level_set", {"level": "I"}),
+            ("incident.noted", {"node": me, "nodes": [me]}),
+            ("order.progressed", {"order": order, "step": "done"}),
+            ("order.cancelled", {"order": order, "node": me}),
+            ("ownership.requested", {"transfer": "t", "to": me, "direction": "raise", "claim": claim, "nodes": [me]}),
+            ("ownership.agreed", {"transfer": "t", "claim": claim}),
+            ("ownership.transferred", {"to": me, "agreed": "00" * 32, "base": {}, "nodes": [me]}),
+            ("ownership.seized", {"base": {}, "parties": [w.county]}),
+            ("room.opened", {"room": "r", "chair": "x", "organisation": w.county}),
+            ("timer.fired", {"timer": before["timer"][0].id, "kind": "order.rung"}),
+        ):
+            await _say(vehicle, subject, kind, under=claim, **body)
+        await carry(vehicle, county)
+        await carry(vehicle, city)
+        assert await settled(city, key)
+        assert await _every_row(city) == before and await _given(city, key) == given
+        assert {row.verdict for row in await rows(city, LATE)} == {"stranger"}
+        assert await rows(city, LATE) and all(row.parties == [] for row in await rows(city, LATE))
+        assert not await _given(county, key)  # whoever has nothing but a stranger's word passes nothing on
+    assert not state.differing(f"sqlite:///{tmp_path / 'city'}/fenghuo.db", tmp_path / "city")
+
+
+async def test_a_stranger_that_is_invited_later_has_said_what_it_said(database_url: str, tmp_path: Path) -> None:
+    async with crowd(database_url, tmp_path, "city", "county") as (city, county):
+        key, _ = await _ordered(city, await world(city))
+        await carry(city, county)
+        with pytest.raises(Conflict, match=r"incident\.not_given"):
+            await county.log.append(AddNote(id=key, text="x"), SELF)
+        folding: Any = county.log._folding
+        folding._not_a_stranger = lambda incident: None  # a node that does as it likes
+        await county.log.append(AddNote(id=key, text="ungefragt"), SELF)
+        del folding._not_a_stranger
+        await carry(county, city)
+        assert (await incident(city, key)).notes == 0
+        await city.log.append(InviteToIncident(incident=key, nodes=[county.log.node]), SELF)
+        await exchange(city, county)
+        assert await settled(city, key) == await settled(county, key)
+        assert (await incident(city, key)).notes == 1 and not await rows(city, LATE)
+        await county.log.append(AddNote(id=key, text="gefragt"), SELF)
+        await exchange(city, county)
+        assert (await incident(city, key)).notes == 2 and await settled(city, key) == await settled(county, key)
+    assert not state.differing(database_url, tmp_path / "county")
+
+
+async def test_moving_a_node_undoes_nothing_that_its_superior_said(database_url: str, tmp_path: Path) -> None:
+    async with crowd(database_url, tmp_path, "province", "city", "county") as (province, city, county):
+        key, _ = await _ordered(county, await world(county))
+        await carry(county, city)
+        await city.log.append(AddNote(id=key, text="市"), SELF)
+        await exchange(city, county)
+        [row] = [one for one in await rows(province, NODE) if one.id == county.log.node]
+        await province.log.append(EditNode(id=row.id, version=row.version, parent=province.log.node), SELF)
+        await exchange(province, city, county)
+        [row] = [one for one in await rows(county, NODE) if one.id == county.log.node]
+        assert row.parent == province.log.node and row.formerly == [city.log.node]
+        await city.log.append(AddNote(id=key, text="仍在"), SELF)
+        await exchange(city, county)
+        assert (await incident(county, key)).notes == 2 and await settled(county, key) == await settled(city, key)
+    assert not state.differing(
+        database_url, tmp_path / "county"
+    )  # nor when everything is folded anew, as the tree is now
+
+
+async def test_nobody_restates_a_nodes_key_its_id_or_its_revocation(database_url: str, tmp_path: Path) -> None:
+    """A superior says where a node stands; who it is, is proven by its key alone."""
+    async with crowd(database_url, tmp_path, "province", "city", "county") as (province, city, county):
+        other = province.log.node
+        before = {row.id: row for row in await rows(county, NODE)}
+        key = before[city.log.node].public_key
+        lie = {"public_key": key, "id": other, "revoked": {}, "admitted_at": 1, "formerly": [city.log.node]}
+        for node in (county.log.node, city.log.node, other):
+            await _say(city, "tree", "node.edited", node=node, **lie)
+        await carry(city, county)
+        after = {row.id: row for row in await rows(county, NODE)}
+        assert after.keys() == before.keys()
+        for name in ("public_key", "revoked", "admitted_at", "formerly", "parent"):
+            assert {node: getattr(row, name) for node, row in after.items()} == {
+                node: getattr(row, name) for node, row in before.items()
+            }
+    assert not state.differing(database_url, tmp_path / "county")
 
 
 async def test_a_guest_neither_stops_nor_holds_the_owners_timers(database_url: str, tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ export default {
   "own.late_text": "Decided when that node no longer owned the incident. Kept on record, without effect.",
   "own.verdict.late": "late, no effect",
   "own.verdict.unclaimed": "not the owner, no effect",
+  "own.verdict.stranger": "not given this incident, no effect",
   "own.verdict.revoked": "node revoked, no effect",
   "own.verdict.adopted": "late, adopted",
   "own.kind.order.issued": "An order",

@@ -69,6 +69,7 @@ export default {
   "own.late_text": "作出时已不由该节点指挥。保留在案，不生效。",
   "own.verdict.late": "迟到，不生效",
   "own.verdict.unclaimed": "无指挥权，不生效",
+  "own.verdict.stranger": "未参与本事件，不生效",
   "own.verdict.revoked": "节点已吊销，不生效",
   "own.verdict.adopted": "迟到，已采纳",
   "own.kind.order.issued": "下达命令",

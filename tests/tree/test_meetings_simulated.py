@@ -138,5 +138,6 @@ def test_after_a_storm_exactly_the_invited_hold_a_meeting_and_all_of_it() -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_after_three_hundred_storms_too() -> None:
     assert [f"{seed}: {problem}" for seed in range(300) for problem in _problems(seed)] == []

@@ -73,7 +73,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark by what a test uses: `store` (unless it says `any_store`), `postgres`, `redis`, `browser`; dearest files first."""
     marks = {
         "database_url": "store",
-        "module_database_url": "store",
+        "module_databases": "store",
         "postgres_url": "postgres",
         "redis_url": "redis",
         "chromium": "browser",
@@ -187,15 +187,26 @@ def redis_url(redis_server: RedisServer) -> str:
 
 
 @pytest.fixture(scope="module")
-def module_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """As `database_url`, for all tests of a file."""
+def module_databases(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], str]]:
+    """A maker of databases as `database_url`'s that last for all tests of a file: one for each try of what is set up on it,
+    for a second try can't go on where the first has failed.
+    """
     if os.environ.get("FENGHUO_TEST_DATABASE", "sqlite") == "postgresql":
         server: Postgres = request.getfixturevalue("postgres_server")
-        name = server.fresh(request.getfixturevalue("prepared_postgres"))
-        yield server.url(name)
-        server.drop(name)
+        template = request.getfixturevalue("prepared_postgres")
+        names: list[str] = []
+
+        def fresh() -> str:
+            names.append(server.fresh(template))
+            return server.url(names[-1])
+
+        yield fresh
+        for name in names:
+            server.drop(name)
     else:
-        yield f"sqlite:///{tmp_path_factory.mktemp('database') / 'fenghuo.db'}"
+        yield lambda: f"sqlite:///{tmp_path_factory.mktemp('database') / 'fenghuo.db'}"
 
 
 @pytest.fixture

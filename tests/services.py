@@ -380,12 +380,14 @@ class ServerProcess:
             return False
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[Self]:
-        """Started, for as long as this is entered; ended by SIGTERM with status 0, or killed if anything goes wrong."""
+    def running(self, stop_s: float = PATIENT_STOP_S) -> Iterator[Self]:
+        """Started, for as long as this is entered; ended by SIGTERM with status 0 within `stop_s`, or killed if anything
+        goes wrong.
+        """
         try:
             self.start()
             yield self
-            self.stop(PATIENT_STOP_S)
+            self.stop(stop_s)
         finally:
             self.kill()
 

@@ -12,7 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Browser
 
 from tests.browser import harness, harness_firefox
-from tests.services import Seed, ServerProcess
+from tests.services import STOP_TIMEOUT_S, Seed, ServerProcess
 
 HERE = Path(__file__).parent
 
@@ -76,10 +76,13 @@ def server(seed: Seed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 def own_server(
     seed: Seed, tmp_path: Path, database_url: str, launch_server: Callable[..., ServerProcess]
 ) -> Iterator[ServerProcess]:
-    """A running demo of this test's own, to kill or to look at from its first incident."""
+    """A running demo of this test's own, to kill or to look at from its first incident.
+
+    Stopped by SIGTERM, which must take < 10 s and end with status 0.
+    """
     if database_url.startswith("sqlite"):
         process = seed.node(tmp_path / "own")
     else:
         process = launch_server()  # the seed is a SQLite file
-    with process.running():
+    with process.running(STOP_TIMEOUT_S):
         yield process

@@ -7,7 +7,7 @@ import asyncio
 import gzip
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def s(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+async def s(module_databases: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
     """One for all tests of this file that leave nothing behind but what they made."""
-    async with scene(module_database_url, tmp_path_factory.mktemp("scene"), log_level="error") as made:
+    async with scene(module_databases(), tmp_path_factory.mktemp("scene"), log_level="error") as made:
         yield made
 
 

@@ -32,6 +32,10 @@ HOLD_PAUSE_S = 0.1
 SQL_VARIABLES_MAX = 900
 WAL_PAGES_MAX = 16_000
 """The writer checkpoints by itself only when `Store.checkpoint` fell this far behind (64 MB)."""
+BUSY_MS = 5_000
+"""How long a statement waits for another's lock in SQLite."""
+PURGE_WAIT_MS = 250
+"""Emptying the WAL waits for its readers with the writer's lock in hand: a long one (a backup) must not stop the commits."""
 
 WRITER_CACHE_KB = 65_536
 READER_CACHE_KB = 8_192
@@ -300,9 +304,17 @@ class Store:
         self.purging = False
         if not self.sqlite:
             return
-        with guarded(), self.reader_engine.connect() as connection:
-            driver: Any = connection.connection.driver_connection
-            if driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        emptied = False
+        try:
+            with guarded(), self.reader_engine.connect() as connection:
+                driver: Any = connection.connection.driver_connection
+                driver.execute(f"PRAGMA busy_timeout={PURGE_WAIT_MS}")
+                try:
+                    emptied = not driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                finally:
+                    driver.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+        finally:
+            if not emptied:
                 self.purging = True
 
     def _wal_written(self) -> tuple[int, int] | None:
@@ -357,7 +369,7 @@ class Store:
             for pragma in (
                 "journal_mode=WAL",
                 "synchronous=FULL",
-                "busy_timeout=5000",
+                f"busy_timeout={BUSY_MS}",
                 f"cache_size=-{WRITER_CACHE_KB if immediate else READER_CACHE_KB}",
                 f"wal_autocheckpoint={WAL_PAGES_MAX}",
                 "secure_delete=ON",  # what is deleted is overwritten: an erased part must not stay in a free page

@@ -7,10 +7,12 @@ import asyncio
 import shutil
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from command.domain.erasure import EraseEntry
 from command.domain.incident import AddNote
 from command.edge.api import Node
-from command.log.store import Store, open_store, set_meta
+from command.log.store import META, Store, open_store, set_meta
 from tests.command.test_log import report
 from tests.durability import state
 from tests.node import NODE, node, world
@@ -70,5 +72,27 @@ async def test_after_a_kill_the_first_checkpoint_of_the_next_start_empties_the_w
     try:
         await emptied(store, killed / "fenghuo.db-wal")
         assert found_in(killed) == []
+    finally:
+        store.close()
+
+
+async def test_a_long_reader_puts_the_emptying_off_and_stops_no_commit(tmp_path: Path) -> None:
+    lay(f"sqlite:///{tmp_path / 'fenghuo.db'}", tmp_path)
+    store = open_store(f"sqlite:///{tmp_path / 'fenghuo.db'}", [], tmp_path)
+
+    def write(value: str) -> None:
+        with store.writer_engine.begin() as connection:
+            set_meta(connection, "read_schema", value)
+
+    try:
+        write(SECRET)
+        with store.reader_engine.connect() as reader, reader.begin():
+            reader.execute(sa.select(META)).all()
+            write("")
+            await store.checkpoint()
+            assert store.purging
+            write("x")
+        await emptied(store, tmp_path / "fenghuo.db-wal")
+        assert found_in(tmp_path) == [] and not store.purging
     finally:
         store.close()

@@ -169,6 +169,8 @@ class Conferences:
             await self._settle(room.id)
         except BaseException:
             await self.leave(seat, "refused")
+            if not seats and room.id not in self._opened:  # it has closed meanwhile
+                self._forget(room.id)
             raise
         return seat
 
@@ -211,7 +213,7 @@ class Conferences:
             spawn("seat.former", seat.socket.close())
 
     async def ensure(self, room: Room) -> None:
-        """The worker knows the room."""
+        """The worker knows the room. Raises `Conflict` if it was closed before the worker had opened it."""
         worker = await self.worker()
         if room.id in self._opened:
             return
@@ -221,6 +223,10 @@ class Conferences:
         except BaseException:
             self._opened.discard(room.id)
             raise
+        if room.id not in self._opened:
+            with suppress(FenghuoError):
+                await worker.close_room(room.id)  # the first time, there was nothing to close
+            raise Conflict("room.closed", "The room is closed.")
 
     async def _fact(self, seat: Seat, fact: Fact) -> None:
         actor = seat.session.actor
@@ -314,12 +320,15 @@ class Conferences:
             if written.entry.kind == "room.chair_acted":
                 spawn("chair.act", self._act(written.entry.body, written.entry.by))
 
-    async def _close(self, room: str) -> None:
-        seats = self._seats.pop(room, {})
+    def _forget(self, room: str) -> dict[str, Seat]:
+        """What is kept of a room goes with it; who sat there."""
         self._speakers.pop(room, None)
         self._told_focus.pop(room, None)
         self._controls.pop(room, None)
-        for seat in seats.values():
+        return self._seats.pop(room, {})
+
+    async def _close(self, room: str) -> None:
+        for seat in self._forget(room).values():
             seat.send("closed")
         if room in self._opened and self._worker is not None:
             self._opened.discard(room)

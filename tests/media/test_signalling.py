@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from command.domain.account import CloseSession, CreateAccount
 from command.domain.meeting import CloseRoom, Member, OpenRoom
 from command.domain.registry import ACCOUNT
 from command.edge.auth import Session
+from media.api import Media
 from media.seat import PENDING_FRAMES_MAX, Frame, Seat, grade_of, read_frame
 from media.signalling import SEATS_PER_ACCOUNT_MAX
 from tests.node import NODE, service, world
@@ -153,6 +156,26 @@ async def test_a_room_that_closes_tells_its_members(table: Table) -> None:
     await table.n.log.append(CloseRoom(id=table.room), NODE)
     await heard(socket, "closed")
     assert await closed(socket) == 4404
+
+
+async def test_a_room_that_closes_before_a_new_worker_has_opened_it_leaves_nothing_behind(table: Table) -> None:
+    part = table.n.parts["media"]
+    assert isinstance(part, Media)
+    rooms = part.conferences
+    worker = await rooms.worker()
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    socket = await table.socket()
+    async with asyncio.timeout(15):
+        while worker._ready.is_set():
+            await asyncio.sleep(0)
+        await socket.send_json({"type": "join"})
+        while table.room not in rooms._opened:
+            await asyncio.sleep(0)
+    await table.n.log.append(CloseRoom(id=table.room), NODE)
+    assert (await heard(socket, "error"))["code"] == "room.closed"
+    assert (await worker.stats())["rooms"] == 0
+    assert (worker._rooms, rooms._opened, rooms._seats, rooms._controls) == ({}, set(), {}, {})
 
 
 async def test_who_was_muted_by_the_chair_is_still_muted_after_coming_back(table: Table) -> None:

@@ -7,7 +7,7 @@ import pytest
 from command.base.entry import Draft
 from command.tree import calling
 from command.tree.calling import Called
-from command.tree.sharing import Concerned
+from command.tree.sharing import Concerned, concerned
 from tests.sim import acts
 from tests.sim.node import MEETINGS, Node, Rules
 from tests.sim.world import SECOND, World
@@ -109,11 +109,8 @@ def _knowing(nodes: list[Node], stream_of: str) -> set[str]:
     subject, _, origin = stream_of.partition("@")
     origin = origin.partition(".")[0]
     author = next(node for node in nodes if node.me == origin)
-    incidents = {subject: node.about[subject] for node in nodes for subject in node.about}
-    for node in nodes:
-        for key, about in node.about.items():
-            known = incidents[key]
-            incidents[key] = Concerned(nodes=known.nodes | about.nodes, levels=known.levels | about.levels)
+    subjects = {subject for node in nodes for subject in node.about}
+    incidents = {key: concerned(one.written for node in nodes for one in node.streams.entries(key)) for key in subjects}
     called = author.calls.get((subject, origin), Called())
     return {*calling.holders(origin, called, lambda key: incidents.get(f"incident/{key}", Concerned()), author)}
 

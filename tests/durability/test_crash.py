@@ -223,7 +223,7 @@ def counts(step: str, repeat: int) -> int:
     return chance.randrange(150, 400) if step == "log.accepted" else chance.randrange(15, 60)
 
 
-@pytest.mark.timeout(60 + 20 * REPEATS)
+@pytest.mark.timeout(240 + 20 * REPEATS)
 @pytest.mark.parametrize("step", STEPS)
 async def test_killed_there_it_loses_nothing_and_doubles_nothing(
     step: str, database_url: str, tmp_path: Path, launch_server: Callable[..., ServerProcess]

@@ -15,6 +15,8 @@ from command.base.projection import Row
 from command.base.rights import Role
 from command.base.schema import Category, Level, Party, PartyKind, Place, Urgency
 from command.domain.account import CreateAccount
+from command.domain.deadline import SaveReportRule, Superior
+from command.domain.incident import Channel, SubReportKind
 from command.domain.nodes import NODE, EditNode, NodeKind, NodeLevel
 from command.domain.notice import Recipients
 from command.domain.order import Means, Rung
@@ -103,6 +105,7 @@ class _Demo:
         await self._make_units()
         await self._make_roster()
         await self._make_texts()
+        await self._make_rules()
         return await self._make_accounts()
 
     async def _add(self, request: Any) -> str:
@@ -191,6 +194,25 @@ class _Demo:
         )
         for code in (PROVINCE, "990121"):
             await self._add(self._plan(code))
+
+    async def _make_rules(self) -> None:
+        for sender, above in ((Tier.COUNTY, Superior.CITY), (Tier.CITY, Superior.PROVINCE)):
+            for words, channel, limit_s in (
+                ("重大以上事件十五分钟内电话报告", Channel.PHONE, 900),
+                ("重大以上事件三十分钟内书面报告", Channel.WRITING, 1800),
+            ):
+                await self._add(
+                    SaveReportRule(
+                        name=words,
+                        organisation=self._organisations[PROVINCE],
+                        report=SubReportKind.FIRST,
+                        levels=[Level.I, Level.II],
+                        sender_tier=sender,
+                        recipient_tier=above,
+                        channel=channel,
+                        limit_s=limit_s,
+                    )
+                )
 
     def _plan(self, code: str) -> SavePlan:
         county = "990121"

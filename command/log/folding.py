@@ -42,9 +42,9 @@ FOLD_AT_ONCE = 2_000
 QUIET_S = 0.5
 """A large incident is folded once nothing has come in for so long ..."""
 LAG_S_MAX = 10.0
-"""... or, while its backlog still comes in, this often; but never so often that folding takes more than a tenth of the time."""
-REST = 9.0
-"""Times as long as folding took, a large incident is left alone afterwards."""
+"""... or, while its backlog still comes in, this often; a very large one less often, or folding would take all the time."""
+LONG_S, REST = 1.0, 9.0
+"""An incident that took longer to fold is left alone afterwards, so many times as long as it took more."""
 KNOWN_MAX = 5_000
 
 
@@ -436,7 +436,7 @@ class Folding:
         """Folding it anew took so long."""
         if len(self._resting) >= KNOWN_MAX:
             self._resting.clear()
-        self._resting[subject] = now + REST * seconds
+        self._resting[subject] = now + REST * max(0.0, seconds - LONG_S)
 
     def later(self, now: float) -> None:
         """The database refused: try again in a while."""

@@ -2,7 +2,7 @@
 
 Pure. It says what a rule of `deadline` leads to; who reports, and what silence leads to, is `reporting`'s. Invariant: what is
 owed is frozen as it was when it came to be owed (a later edit of its rule changes nothing there), and a rule reaches back to
-nothing that was decided before it was saved.
+nothing that was decided before it was saved, or in the same microsecond (so that what is folded anew comes out the same).
 """
 
 from enum import StrEnum
@@ -79,7 +79,7 @@ def owed(rows: Rows, incident: Incident, sender: Organisation, at: int) -> list[
         once = rule.repeat_s is None and rule.clock is not Clock.STABLE
         if to is None or rule.id in waiting or (once and rule.id in done):
             continue
-        if rule.saved_at <= at and rule.covers(incident.category, incident.level) and _in_force(rule, incident.state):
+        if rule.saved_at < at and rule.covers(incident.category, incident.level) and _in_force(rule, incident.state):
             found.append((rule, to))
     return found
 
@@ -205,7 +205,7 @@ def _reported(rows: Editing, written: Written) -> None:
 
 def _review(rows: Editing, incident: Incident, at: int) -> None:
     """Have the owner look at once what is owed now. Nothing is armed where no rule is older than this."""
-    if any(rule.saved_at <= at for rule in rows.where(REPORT_RULE, retired=False)):
+    if any(rule.saved_at < at for rule in rows.where(REPORT_RULE, retired=False)):
         key, subject = f"{incident.id}-review", incident.subject
         arm(rows, Timer(id=key, kind="report.review", subject=subject, about=incident.id, due_at=at))
 

@@ -68,7 +68,7 @@ def free_port() -> int:
 
 
 def die_with_parent() -> None:
-    """Run in the child between fork and exec: be killed when the test process is (prctl(2))."""
+    """Run in the child between fork and exec: be killed when the test process is, or the thread that forked (prctl(2))."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

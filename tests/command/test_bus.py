@@ -62,5 +62,5 @@ async def test_hints_go_on_after_redis_was_away(redis_server: RedisServer) -> No
         await until_heard(sender, heard, 1)
         await asyncio.to_thread(redis_server.stop)
         sender.on_commit(Commit(position=2, changes=[], written=[]))
-        await asyncio.to_thread(redis_server.start)
+        redis_server.start()  # not in a thread: it would die with it (`die_with_parent`)
         assert await until_heard(sender, heard, 3) == Hint("a", 3)

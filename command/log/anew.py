@@ -55,7 +55,13 @@ class FoldingAnew:
         for table, row in rows_of(self._rows, key):
             self._rows.delete(table, row.id)
         anew = Anew(self._rows, owners=drawn.owner == self._node, incident=key)
+        early = []
         for written in drawn.order:
+            if not drawn.verdicts[written.hash].counts and self._rows.get(INCIDENT, key) is None:
+                early.append(written)  # it may stand before the report; to be told of it, people need the incident
+                continue
+            self._projecting.safely(lambda one: self._project(anew, one, drawn.verdicts[one.hash]), written)
+        for written in early:
             self._projecting.safely(lambda one: self._project(anew, one, drawn.verdicts[one.hash]), written)
         for order in contradicted(drawn):
             self._conflict(order)

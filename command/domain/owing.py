@@ -129,6 +129,14 @@ def repeated_draft(due: ReportDue, rule: ReportRule | None, incident: Incident, 
     return Draft(subject=incident.subject, kind="report.due", body=body, claim=incident.claim)
 
 
+def reviewed(rows: Rows, draft: Draft) -> Draft:
+    """The draft, with the word that its owner is to look at the rules if it changes what may be owed and there are any. Rules
+    stand in other streams than incidents: folding, which may come later or elsewhere, must not ask for them."""
+    if draft.kind not in REVIEWED or not rows.where(REPORT_RULE, retired=False):
+        return draft
+    return replace(draft, body=draft.body | {"review": True})
+
+
 # -- folding
 
 
@@ -203,10 +211,10 @@ def _reported(rows: Editing, written: Written) -> None:
             _quiet(rows, due, written)
 
 
-def _review(rows: Editing, incident: Incident, at: int) -> None:
-    """Have the owner look at once what is owed now. Nothing is armed where no rule is older than this."""
-    if any(rule.saved_at < at for rule in rows.where(REPORT_RULE, retired=False)):
-        key, subject = f"{incident.id}-review", incident.subject
+def _review(rows: Editing, incident: Incident, written: Written) -> None:
+    """Have the owner look at once what is owed now."""
+    if written.entry.body.get("review") is True:
+        key, subject, at = f"{incident.id}-review", incident.subject, written.entry.at
         arm(rows, Timer(id=key, kind="report.review", subject=subject, about=incident.id, due_at=at))
 
 
@@ -236,7 +244,7 @@ def _changed(rows: Editing, written: Written) -> None:
         return
     _lapse(rows, incident, written, everything=incident.state is State.DISMISSED)
     if incident.open:
-        _review(rows, incident, written.entry.at)
+        _review(rows, incident, written)
 
 
 def _claimed(rows: Editing, written: Written) -> None:
@@ -245,9 +253,12 @@ def _claimed(rows: Editing, written: Written) -> None:
     if incident is not None:
         _lapse(rows, incident, written, everything=True)
         if incident.open:
-            _review(rows, incident, written.entry.at)
+            _review(rows, incident, written)
 
 
+REVIEWED = frozenset(
+    {"incident.reported", "incident.edited", "incident.level_set", "incident.stepped", TRANSFERRED, SEIZED}
+)
 TABLES = (REPORT_DUE,)
 PROJECTORS = {
     "report.due": _due,

@@ -21,6 +21,7 @@ from command.domain.incident import INCIDENT, Incident
 from command.domain.nodes import GENERATION, HOME, NODE, Hierarchy, Home
 from command.domain.notice import NOTICE
 from command.domain.order import ORDER, Owner, Progress, ProgressOrder
+from command.domain.owing import reviewed
 from command.domain.tenure import LATE, settle
 from command.log.anew import FoldingAnew
 from command.log.erasing import Erasing, Gone
@@ -97,6 +98,7 @@ class Folding:
         """
         if draft.subject.startswith("incident/"):
             incident = self._rows.get(INCIDENT, draft.subject.partition("/")[2])
+            draft = reviewed(self._rows, draft)
             if self._crowd and draft.kind.startswith("notice."):
                 self._own_notice(draft)
             if incident is None:

@@ -169,10 +169,14 @@ class Conferences:
             await self._settle(room.id)
         except BaseException:
             await self.leave(seat, "refused")
-            if not seats and room.id not in self._opened:  # it has closed meanwhile
-                self._forget(room.id)
+            if not await self._is_open(room.id):  # it closed meanwhile, and may have been opened again for this seat
+                await self._close(room.id)
             raise
         return seat
+
+    async def _is_open(self, room: str) -> bool:
+        row: Room | None = await self._node.store.read(lambda c: self._node.store.shelf(ROOM).get(c, room))
+        return row is not None and row.open
 
     async def _control(self, room: str) -> Meeting:
         """What the chair has set."""
@@ -320,15 +324,13 @@ class Conferences:
             if written.entry.kind == "room.chair_acted":
                 spawn("chair.act", self._act(written.entry.body, written.entry.by))
 
-    def _forget(self, room: str) -> dict[str, Seat]:
-        """What is kept of a room goes with it; who sat there."""
+    async def _close(self, room: str) -> None:
+        """What is kept of a room goes with it. Idempotent."""
+        seats = self._seats.pop(room, {})
         self._speakers.pop(room, None)
         self._told_focus.pop(room, None)
         self._controls.pop(room, None)
-        return self._seats.pop(room, {})
-
-    async def _close(self, room: str) -> None:
-        for seat in self._forget(room).values():
+        for seat in seats.values():
             seat.send("closed")
         if room in self._opened and self._worker is not None:
             self._opened.discard(room)

@@ -14,7 +14,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command.base.errors import Rejected
+from command.base.errors import Conflict, Rejected
 from command.base.rights import Actor, Role
 from command.domain.account import CloseSession, CreateAccount
 from command.domain.meeting import CloseRoom, Member, OpenRoom
@@ -48,6 +48,7 @@ class Table:
         row = await self.n.store.read(lambda c: self.n.store.shelf(ACCOUNT).get(c, account))
         self.token, session = await self.n.auth.open(row, token=False)
         self.session = session.id
+        self.actor = Actor(account=account or "", roles=(Role.DUTY_OFFICER,), organisation=w.county)
         body = {"category": "accident", "level": "III", "title": "演示事件", "place": {"lon": 155.0, "lat": 32.0}}
         headers = {"Authorization": f"Bearer {self.token}", "Idempotency-Key": "one"}
         async with self.http.post(f"{self.base}/api/v1/incidents", json=body, headers=headers) as answer:
@@ -176,6 +177,19 @@ async def test_a_room_that_closes_before_a_new_worker_has_opened_it_leaves_nothi
     assert (await heard(socket, "error"))["code"] == "room.closed"
     assert (await worker.stats())["rooms"] == 0
     assert (worker._rooms, rooms._opened, rooms._seats, rooms._controls) == ({}, set(), {}, {})
+
+
+async def test_who_enters_with_an_old_look_at_a_room_that_closed_opens_nothing(table: Table) -> None:
+    part = table.n.parts["media"]
+    assert isinstance(part, Media)
+    rooms = part.conferences
+    session = Session(id="s", actor=table.actor, expires_at=2**60)
+    room = await rooms.room_of(table.room, session)
+    await table.n.log.append(CloseRoom(id=table.room), NODE)
+    with pytest.raises(Conflict):
+        await rooms.seat(room, session, Frame(type="join"))
+    assert (await (await rooms.worker()).stats())["rooms"] == 0
+    assert (rooms._opened, rooms._seats, rooms._controls) == (set(), {}, {})
 
 
 async def test_who_was_muted_by_the_chair_is_still_muted_after_coming_back(table: Table) -> None:

@@ -212,6 +212,11 @@ def unhealed(world: World, nodes: list[Node], problems: list[str]) -> int:
         for stream in node.streams.of:
             streams.setdefault(stream, []).append(node)
     for stream, holders in sorted(streams.items()):
+        if stream.subject in world.truth.brazen.get(
+            stream.origin, ()
+        ):  # on others it was pressed, as far as it was then
+            concerns = [node for node in holders if any(entitled(world, one, stream.subject, node) for one in nodes)]
+            holders = concerns or holders[:1]
         ends = {tuple(sorted(node.tips(stream))) for node in holders}
         forked = any(len(tips) > 1 for tips in ends)
         writing = any(node.me == stream.origin and node.generation == stream.generation for node in holders)

@@ -69,7 +69,7 @@ def checkpoint(connection: Connection, path: Path, key: Ed25519PrivateKey, node:
 
 def _signed(body: Witnessed, key: Ed25519PrivateKey) -> bytes:
     octets = msgspec.json.encode(body)
-    return msgspec.json.encode({"body": msgspec.Raw(octets), "signature": key.sign(CONTEXT + octets).hex()})
+    return msgspec.json.encode(_Line(body=msgspec.Raw(octets), signature=key.sign(CONTEXT + octets).hex()))
 
 
 class Witness:
@@ -164,7 +164,10 @@ def longest(one: Heads, other: Heads) -> Heads:
 def _read_line(line: bytes, key: Ed25519PublicKey) -> Witnessed | None:
     try:
         read: Any = msgspec.json.decode(line, type=_Line)
-        key.verify(bytes.fromhex(read.signature), CONTEXT + bytes(read.body))
+        signature = bytes.fromhex(read.signature)
+        key.verify(signature, CONTEXT + bytes(read.body))
+        if msgspec.json.encode(_Line(body=read.body, signature=signature.hex())) != line:
+            return None  # it says the same in other octets (hex in capitals): nobody wrote that
         return msgspec.json.decode(read.body, type=Witnessed)
     except (msgspec.MsgspecError, ValueError, InvalidSignature):
         return None

@@ -106,7 +106,8 @@ def reckon(world: World, plan: Plan, settled: bool) -> dict[str, Any]:
     for subject in subjects:
         holders = [node for node in nodes if any(entitled(world, other, subject, node) for other in nodes)]
         reached = {one.written.hash for node in holders for one in node.streams.entries(subject)}
-        for key in world.truth.trespasses - reached:
+        pressed = {key for key, one in held[subject].items() if pressed_on(world, one.entry.stream)}
+        for key in (world.truth.trespasses | pressed) - reached:
             held[subject].pop(key, None)  # it stayed where nobody is concerned
         for node in holders:
             mine = {one.written.hash for one in node.streams.entries(subject)}
@@ -188,6 +189,12 @@ def entitled(world: World, knower: Node, subject: str, node: Node) -> bool:
     mine = [stream for stream in knower.streams.subjects.get(subject, {}) if stream.origin == knower.me != node.me]
     pressed = subject in world.truth.brazen.get(knower.me, ())
     return any(knower.shared(stream, node.me) for stream in [*others, *([] if pressed else mine)])
+
+
+def pressed_on(world: World, stream: Stream) -> bool:
+    """Whether its author pressed it on neighbours, concerned or not. Those who aren't send it nowhere: where the author is
+    gone or revoked they may be the only ones who have it."""
+    return stream.subject in world.truth.brazen.get(stream.origin, ())
 
 
 def against_truth(world: World, subject: str, picture: Any, entries: dict[bytes, Written]) -> list[str]:

@@ -132,9 +132,14 @@ def repeated_draft(due: ReportDue, rule: ReportRule | None, incident: Incident, 
 def reviewed(rows: Rows, draft: Draft) -> Draft:
     """The draft, with the word that its owner is to look at the rules if it changes what may be owed and there are any. Rules
     stand in other streams than incidents: folding, which may come later or elsewhere, must not ask for them."""
-    if draft.kind not in REVIEWED or not rows.where(REPORT_RULE, retired=False):
+    if not _concerns(draft.kind, draft.body) or not rows.where(REPORT_RULE, retired=False):
         return draft
     return replace(draft, body=draft.body | {"review": True})
+
+
+def _concerns(kind: str, body: dict[str, Any]) -> bool:
+    """Whether such an entry may change what is owed."""
+    return kind in REVIEWED and (kind != "incident.edited" or "category" in body)
 
 
 # -- folding
@@ -240,7 +245,7 @@ def _still(due: ReportDue, state: State) -> bool:
 
 def _changed(rows: Editing, written: Written) -> None:
     incident = incidents.of(rows, written)
-    if incident is None or (written.entry.kind == "incident.edited" and "category" not in written.entry.body):
+    if incident is None or not _concerns(written.entry.kind, written.entry.body):
         return
     _lapse(rows, incident, written, everything=incident.state is State.DISMISSED)
     if incident.open:

@@ -33,9 +33,8 @@ from tests.node import NODE, node, service, world
 from tests.services import NotStarted, ServerProcess
 from tests.sms.node import Bench, ShiftedClock
 
-ON_POSTGRESQL = os.environ.get("FENGHUO_TEST_DATABASE") == "postgresql"
-REPEATS = int(os.environ.get("CRASH_REPEATS", "1" if ON_POSTGRESQL else "2"))
-"""Kills at each step. The steps are the node's: PostgreSQL is asked whether it keeps what was committed, once per step."""
+REPEATS = int(os.environ.get("CRASH_REPEATS", "2"))
+"""Kills at each step."""
 CLIENTS = 24
 ORDERS = 12
 TOKEN = "token-of-the-crash-test"  # of a session in a database of the test's own

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,9 @@ from tests.durability import state
 from tests.durability.requests import ELSEWHERE, MAKE, Maker
 from tests.node import node
 
-ON_POSTGRESQL = os.environ.get("FENGHUO_TEST_DATABASE") == "postgresql"
-ACCEPTED = 2_500 if ON_POSTGRESQL else 10_000
-"""Deciding and folding are the same on both: PostgreSQL is asked for every kind of row, not for every path to it."""
+ACCEPTED = 10_000
 AT_ONCE = 50
-EACH_MIN = 1 if ON_POSTGRESQL else 4
+EACH_MIN = 4
 """Accepted requests of each kind."""
 WATCHED_EACH = 2
 WATCHED_MAX = 10_000

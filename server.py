@@ -22,6 +22,7 @@ from command.base.errors import FenghuoError
 from command.base.projection import Domain
 from command.domain import (
     account,
+    answering,
     chairing,
     deadline,
     erasure,
@@ -30,6 +31,7 @@ from command.domain import (
     generation,
     imports,
     incident,
+    issuing,
     ladder,
     location,
     meeting,
@@ -76,6 +78,8 @@ DOMAIN = (
     account,
     incident,
     order,
+    issuing,
+    answering,
     ladder,
     plan,
     notice,

@@ -15,8 +15,9 @@ from command.base.entry import Draft
 from command.base.projection import Context, Decision, Row, Rows, Table
 from command.base.rights import NODE, Scope
 from command.base.schema import Id, Instant, Struct, Text, need
+from command.domain.answering import decide_progress
 from command.domain.notice import NOTICE
-from command.domain.order import ORDER, Order, Owner, Progress, ProgressOrder, decide_progress
+from command.domain.order import ORDER, Order, Owner, Progress, ProgressOrder
 from sms.answer import Ambiguous, Answered, NothingOpen, OpenOrder, Word, read, resolve
 from sms.local import PhoneText
 from sms.message import Message, State

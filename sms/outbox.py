@@ -16,9 +16,10 @@ from command.base.errors import Conflict
 from command.base.projection import Context, Decision, Row, Rows, Table
 from command.base.rights import NODE, Scope
 from command.base.schema import Id, Instant, ShortText, Struct, Text, Urgency, need
+from command.domain.answering import decide_progress
 from command.domain.notice import NOTICE, Notice, NoticeState
 from command.domain.notice import scope as notice_scope
-from command.domain.order import ORDER, Progress, ProgressOrder, decide_progress
+from command.domain.order import ORDER, Progress, ProgressOrder
 from command.domain.registry import ORGANISATION, SUBJECT
 from sms.message import FINAL, Kind, Message, Next, State, apply, next_action, twin
 

@@ -37,9 +37,10 @@ from command.base.schema import (
 from command.domain import incident as incidents
 from command.domain.fence import RULES_DEFAULT, Rule, Rules, fence_draft
 from command.domain.incident import INCIDENT, Incident
+from command.domain.issuing import order_draft
 from command.domain.meeting import room_drafts
 from command.domain.notice import NoticeKind, Recipients, notice_draft
-from command.domain.order import IssueOrder, Ladder, order_draft, parties_of
+from command.domain.order import IssueOrder, Ladder, parties_of
 from command.domain.registry import ORGANISATION, SUBJECT
 
 ORDERS_MAX = 50

@@ -9,7 +9,19 @@ from uuid import uuid4
 from playwright.async_api import Browser, Page, expect
 
 from command.base.schema import Category, Level, Urgency
-from command.domain import deadline, fence, incident, meeting, notice, order, owing, plan, tenure
+from command.domain import (
+    answering,
+    deadline,
+    fence,
+    incident,
+    issuing,
+    meeting,
+    notice,
+    order,
+    owing,
+    plan,
+    tenure,
+)
 from tests.browser.desk import READY_MS, command, report, report_in_form, sign_in
 from tests.services import ROOT, ServerProcess
 
@@ -200,7 +212,9 @@ async def test_the_screens_mirror_of_the_domain_is_true(server: ServerProcess, c
     told = await module(page, "incident/words.js", "KINDS")
     assert isinstance(told, list)
     written = {
-        kind for each in (incident, order, plan, meeting, fence, notice, owing, tenure) for kind in each.PROJECTORS
+        kind
+        for each in (incident, issuing, answering, plan, meeting, fence, notice, owing, tenure)
+        for kind in each.PROJECTORS
     }
     elsewhere = {"plan.saved", "unit.saved"}  # of the registry, on no incident's timeline
     assert written - elsewhere <= set(told)

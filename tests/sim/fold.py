@@ -5,7 +5,7 @@ from typing import Any
 
 from command.base.entry import Written
 from command.base.projection import Domain, R, Row, Table
-from command.domain import incident, order
+from command.domain import answering, incident, issuing
 from command.tree import picture as pictures
 from command.tree.claim import Cuts
 from command.tree.picture import Picture, key_of, merge_seen
@@ -36,7 +36,9 @@ class Memory:
 
 
 def domain() -> Domain:
-    return Domain().register(projectors=incident.PROJECTORS).register(projectors=order.PROJECTORS)
+    return (
+        Domain().register(projectors=incident.PROJECTORS).register(projectors=issuing.PROJECTORS | answering.PROJECTORS)
+    )
 
 
 def fold(picture: Picture) -> dict[tuple[str, str], Row]:

@@ -102,14 +102,14 @@ class _Span:
     def __init__(self, meter: sfu_process.Meter, core: int) -> None:
         self._meter, self._core = meter, core
         self._begun = time.monotonic_ns()
-        self._busy = sfu_process.busy_ns(core)
+        self._idle = sfu_process.idle_ns(core)
         self._cpu = meter.cpu_ns()
 
     def end(self, counters: list[Counter], sent: int, late_ms: float) -> Window:
         """The window that ends now."""
         cpu_ns = self._meter.cpu_ns() - self._cpu
-        busy_ns = sfu_process.busy_ns(self._core) - self._busy
         lasted_ns = time.monotonic_ns() - self._begun
+        busy_ns = lasted_ns - (sfu_process.idle_ns(self._core) - self._idle)
         return Window(
             sent=sent,
             expected=sent * len(counters),

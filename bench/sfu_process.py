@@ -11,13 +11,18 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 STOP_S = 5.0
 
 
+@cache
 def cores() -> tuple[int, int]:
-    """(server core, client core): different ones where this process may use two."""
+    """(server core, client core): different ones where this process may use two.
+
+    As it was when this was asked first: a client that has pinned itself may use one only.
+    """
     allowed = sorted(os.sched_getaffinity(0))
     return allowed[0], allowed[-1]
 
@@ -80,14 +85,17 @@ class Meter:
         return sum(self._tasks.values())
 
 
-def busy_ns(core: int) -> int:
-    """Nanoseconds this core has spent on anything at all (resolution: one tick, 10 ms)."""
+def idle_ns(core: int) -> int:
+    """Nanoseconds in which this core had nothing to do (unit 10 ms).
+
+    A kernel that stops its tick when idle takes this time by the clock; what was busy it only samples at each tick, which
+    bursts may be in step with.
+    """
     tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
     for line in Path("/proc/stat").read_text().splitlines():
         name, *values = line.split()
         if name == f"cpu{core}":
-            user, nice, system, _idle, _wait, irq, soft, steal = (int(one) for one in values[:8])
-            return (user + nice + system + irq + soft + steal) * tick_ns
+            return (int(values[3]) + int(values[4])) * tick_ns
     return 0
 
 

@@ -57,3 +57,13 @@ def test_a_bench_that_never_ends_is_killed_with_its_children() -> None:
     (line,) = run(bench(code, "a.b"), timeout_s=0.5)
     assert line["value"] is None
     assert "ended with -9" in line["reason"]
+
+
+def test_a_client_that_has_pinned_itself_still_knows_the_core_of_the_server() -> None:
+    code = (
+        "import json, os; from bench.sfu_process import cores, pin; before = cores(); pin(os.getpid(), before[1]); "
+        "print(json.dumps({'name': 'a.b', 'value': [before, cores()]}))"
+    )
+    (line,) = run(bench(code, "a.b"))
+    before, after = line["value"]
+    assert before == after

@@ -118,8 +118,6 @@ class Conference:
         """Answer a publishing offer; raises Missing, Denied, Rejected, Unavailable."""
         self.room.publisher(request.member)
         offer = read_sdp(request.sdp, sdp.PUBLISH_MEDIA_MAX)
-        if offer.setup not in ("active", "actpass"):
-            raise Rejected("media.sdp.setup", "The offer must say setup:actpass or active.")
         key = (request.member, "publish")
         publisher = self.publishers.get(self._by_role.get(key, ""))
         if publisher is not None and not publisher.peer.resembles(offer):
@@ -133,9 +131,10 @@ class Conference:
         self._screens[request.member] = frozenset(request.screens)
         lines = publisher.answer(offer)
         peer = publisher.peer
-        peer.meet(offer, client=False, spawn=self._all.spawn)
+        ours = _answered_setup(offer)
+        peer.meet(offer, client=ours == "active", spawn=self._all.spawn)
         self._drop_tracks(publisher.ended())
-        return {"peer": peer.ident, "sdp": self._write(peer, lines, "passive", 1)}
+        return {"peer": peer.ident, "sdp": self._write(peer, lines, ours, 1, mixed=offer.mixed)}
 
     def _publisher(self, member: str) -> Publisher:
         self._end((member, "publish"), "replaced")
@@ -194,30 +193,28 @@ class Conference:
         if len(self.viewers) >= VIEWS_MAX:
             raise Unavailable("media.full.views", f"A room takes {VIEWS_MAX} views.")
         offer = read_sdp(request.sdp, sdp.PUBLISH_MEDIA_MAX)
-        if offer.setup not in ("active", "actpass"):
-            raise Rejected("media.sdp.setup", "The offer must say setup:actpass or active.")
         kinds = {kind: self.room.shown(request.source, kind) for kind in ("audio", "video")}
         prefer = {kind: track.codec for kind, track in kinds.items() if track is not None}
         cname = self._all.clock.token(8)
-        streams = [Stream(self._all.ssrc(), 0), Stream(self._all.ssrc(), self._all.ssrc())]
-        if offer.media[0].kind == "video":
-            streams.reverse()
+        streams = {"audio": Stream(self._all.ssrc(), 0), "video": Stream(self._all.ssrc(), self._all.ssrc())}
         lines = view_lines(offer, prefer, streams)
-        if not any(codec for _, codec in lines):
+        if not any(codecs for _, codecs in lines):
             raise Rejected("media.sdp.no_codec", "The offer has no recvonly m-line with a codec that we forward.")
         peer = self._peer("", "view")
         viewer = self.viewers[peer.ident] = Viewer(peer, request.source)
-        for line, codec in lines:
-            if codec is None or line.stream is None:
+        for line, codecs in lines:
+            if not codecs or line.stream is None:
                 continue
-            output = Output(peer, codec=codec, out=line.stream, cname=cname, rtx_type=codec.rtx)
+            first, *others = codecs
+            output = Output(peer, codec=first, out=line.stream, cname=cname, rtx_type=first.rtx, others=tuple(others))
             viewer.switched[line.kind] = output
             viewer.outputs[line.stream.ssrc] = output
-        peer.meet(offer, client=False, spawn=self._all.spawn)
+        ours = _answered_setup(offer)
+        peer.meet(offer, client=ours == "active", spawn=self._all.spawn)
         self._reconcile()
         return {
             "peer": peer.ident,
-            "sdp": self._write(peer, [line._replace(cname=cname) for line, _ in lines], "passive", 1),
+            "sdp": self._write(peer, [line._replace(cname=cname) for line, _ in lines], ours, 1),
         }
 
     def restart(self, request: control.RestartIce) -> dict[str, Any]:
@@ -466,13 +463,18 @@ class Conference:
                 ]
             )
 
-    def _write(self, peer: Peer, lines: list[sdp.Line], setup: str, version: int) -> str:
+    def _write(self, peer: Peer, lines: list[sdp.Line], setup: str, version: int, *, mixed: bool = False) -> str:
         local = peer.local(self._all.certificate, self._all.addresses, setup)
-        return sdp.write(local, lines, session=int(peer.ident[:15], 16), version=version)
+        return sdp.write(local, lines, session=int(peer.ident[:15], 16), version=version, mixed=mixed)
 
     def _emit(self, events: list[control.AnyEvent]) -> None:
         for event in events:
             self._all.emit(event)
+
+
+def _answered_setup(offer: sdp.Description) -> str:
+    """RFC 5763 §5: we wait for the client's handshake, unless it says that it waits for ours."""
+    return "active" if offer.setup == "passive" else "passive"
 
 
 def _role(peer: Peer) -> control.Role:

@@ -33,10 +33,19 @@ class Output:
     """What NACK, PLI and RR of a peer about SSRC `out.ssrc` refer to.
 
     `layer` is forwarded now, `target` is what it should be; `downlink` is None if the peer gives no transport-wide feedback.
+    `codec` is what is sent now, `others` are what the peer takes besides.
     """
 
     def __init__(
-        self, peer: Peer, *, codec: Codec, out: Stream, cname: str, rtx_type: int, downlink: Downlink | None = None
+        self,
+        peer: Peer,
+        *,
+        codec: Codec,
+        out: Stream,
+        cname: str,
+        rtx_type: int,
+        others: tuple[Codec, ...] = (),
+        downlink: Downlink | None = None,
     ) -> None:
         self.peer = peer
         self.codec = codec.name
@@ -44,6 +53,7 @@ class Output:
         self.cname = cname
         self.rtx_type = rtx_type if out.rtx else 0
         self.payload_type = codec.payload_type
+        self._codecs = {one.name: one for one in (codec, *others)}
         self.downlink = downlink if self.rtx_type else None  # what is sent twice under one number must not differ
         self.track: Track | None = None
         self.layer: Layer | None = None
@@ -67,17 +77,25 @@ class Output:
     # -- what to show --
 
     def show(self, track: Track | None, now_s: float) -> None:
-        """Show `track` from now on; until `choose()` names one of its layers what is shown goes on. None (or another
-        codec): stop."""
-        if track is not None and track.codec != self.codec:
+        """Show `track` from now on; until `choose()` names one of its layers what is shown goes on, unless it is of another
+        codec. None (or a codec that the peer can't take): stop."""
+        if track is not None and track.codec not in self._codecs:
             track = None
         if track is self.track:
             return
+        if track is not None and track.codec != self.codec:
+            self.choose(None, now_s)
+            self._speak(self._codecs[track.codec])
         self.track = track
         if track is None:
             self.choose(None, now_s)
             return
         self._own = track.out.ssrc != self.out.ssrc or track.payload_type != self.payload_type
+
+    def _speak(self, codec: Codec) -> None:
+        self.codec = codec.name
+        self.payload_type = codec.payload_type
+        self.rtx_type = codec.rtx if self.out.rtx else 0
 
     def choose(self, layer: Layer | None, now_s: float) -> None:
         """Go over to `layer` at its next key frame; None: send nothing."""
@@ -167,7 +185,7 @@ class Output:
             stretch, number = found
             layer = stretch.layer
             assert isinstance(layer, Layer)
-            packet = layer.ring.find(number)
+            packet = layer.ring.find(number) if layer.track.codec == self.codec else None
             if packet is None or not resends.allow(self.out.ssrc, sequence, len(packet), now_s):
                 continue
             if now_s > self._replayed_until_s:

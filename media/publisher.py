@@ -197,7 +197,7 @@ class Publisher:
                 if section.track is None:
                     return None
                 section.track.paused = section.media.paused
-                for at, rid in enumerate(section.media.rids):
+                for at, rid in enumerate(section.media.layers):
                     section.track.layer(rid, at)
             section.track.publisher_codec = section.codec
             section.track.red_type = section.red_type
@@ -207,14 +207,14 @@ class Publisher:
 
     def _layer_of(self, section: Section, packet: Packet) -> tuple[str, int]:
         """(rid, place) of a new source: by the rid extension, else by the order in which SSRCs were announced."""
-        rids = section.media.rids
-        if not rids:
+        names = section.media.layers
+        if not names:
             return "", 0
-        if packet.rid in rids:
-            return packet.rid, rids.index(packet.rid)
-        announced = [stream.ssrc for stream in section.media.streams]
-        at = announced.index(packet.ssrc) if packet.ssrc in announced[: len(rids)] else 0
-        return rids[at], at
+        if packet.rid in names:
+            return packet.rid, names.index(packet.rid)
+        announced = section.media.simulcast or [stream.ssrc for stream in section.media.streams]
+        at = announced.index(packet.ssrc) if packet.ssrc in announced[: len(names)] else 0
+        return names[at], at
 
     def _repaired(self, section: Section, packet: Packet, primary: int) -> Source | None:
         """Which source a new RTX source repairs: the announced one, else that of its repaired rid, else the only one."""

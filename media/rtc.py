@@ -32,7 +32,7 @@ from OpenSSL import SSL
 from command.base.errors import Rejected
 from media.feedback import Bye, Feedback, KeyRequest, Nack, ReceiverReport, Remb, SenderReport
 from media.repair import Report
-from media.sdp import Codec, Description, Media, Stream, known_lines, rids_of
+from media.sdp import RIDS_MAX, Codec, Description, Media, Stream, known_lines, rids_of
 from media.srtp import Protector, Unprotector
 
 SENDER_REPORT = Struct("!BBHIQIII")
@@ -50,7 +50,7 @@ CIPHERS = (
     b"ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA:ECDHE-RSA-AES128-SHA"
 )
 DIGESTS = {"sha-256": 32, "sha-384": 48, "sha-512": 64}
-MID = re.compile(r"[A-Za-z0-9_.+-]{1,16}")
+MID = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 CREDENTIAL = re.compile(r"[A-Za-z0-9+/=_-]{4,256}")
 
 
@@ -62,7 +62,8 @@ def read_sdp(text: str, media_max: int) -> Description:
     lines = known_lines(text, media_max)
     try:
         parsed = foreign_sdp.SessionDescription.parse("\r\n".join(lines) + "\r\n")
-        return _description(parsed, rids_of(lines))
+        described = _description(parsed, rids_of(lines))
+        return described._replace(mixed="a=extmap-allow-mixed" in lines)
     except Rejected:
         raise
     except Exception as error:  # aiortc's parser lets AssertionError, KeyError, StopIteration and others escape
@@ -110,7 +111,7 @@ def _fingerprints(section: Any) -> tuple[tuple[str, str], ...]:
 def _media(section: Any, bundle: set[str] | None) -> Media:
     mid = section.rtp.muxId or ""
     if not MID.fullmatch(mid):
-        raise Rejected("media.sdp.unreadable", "Each m-line needs a mid of 1-16 characters.")
+        raise Rejected("media.sdp.unreadable", "Each m-line needs a mid of 1-64 characters.")
     live = mid in bundle if bundle is not None else section.port != 0
     return Media(
         kind=section.kind,
@@ -120,6 +121,7 @@ def _media(section: Any, bundle: set[str] | None) -> Media:
         live=live,
         extensions=tuple((item.uri, item.id) for item in section.rtp.headerExtensions if 1 <= item.id <= 255),
         streams=_streams(section),
+        simulcast=_simulcast(section),
     )
 
 
@@ -150,6 +152,14 @@ def _streams(section: Any) -> tuple[Stream, ...]:
     own = [item.ssrc for item in section.ssrc if 0 < item.ssrc <= 0xFFFFFFFF]
     secondary = set(repair.values())
     return tuple(Stream(ssrc, int(repair.get(ssrc, 0))) for ssrc in own if ssrc not in secondary)
+
+
+def _simulcast(section: Any) -> tuple[int, ...]:
+    """The SSRCs of the layers of a client that knows no rid, lowest first, () if it sends one picture."""
+    known = {item.ssrc for item in section.ssrc}
+    group: list[int] = next((one.items for one in section.ssrc_group if one.semantic == "SIM"), [])
+    found = tuple(dict.fromkeys(ssrc for ssrc in group if ssrc in known))[:RIDS_MAX]
+    return found if len(found) > 1 else ()
 
 
 # -- RTCP ------------------------------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ KNOWN_ATTRIBUTES = frozenset(
     (
         *("group", "mid", "extmap", "fingerprint", "setup", "ice-ufrag", "ice-pwd", "rtpmap", "fmtp", "rtcp-fb"),
         *("ssrc", "ssrc-group", "inactive", "sendonly", "recvonly", "sendrecv", "rid", "simulcast"),
+        "extmap-allow-mixed",
     )
 )
 VIDEO_PREFERENCE = ("vp8", "h264", "vp9", "av1")
@@ -82,7 +83,8 @@ class Stream(NamedTuple):
 
 class Media(NamedTuple):
     """One m-line. `live` is False for a rejected one; `extensions` maps URI to id; `rids` are the simulcast layers it
-    sends, in the order of a=simulcast, `paused` those that it doesn't send yet."""
+    sends, in the order of a=simulcast, `paused` those that it doesn't send yet; `simulcast` the SSRCs of the layers of a
+    client that announces them by ssrc-group:SIM instead."""
 
     kind: str
     mid: str
@@ -93,6 +95,12 @@ class Media(NamedTuple):
     streams: tuple[Stream, ...] = ()
     rids: tuple[str, ...] = ()
     paused: frozenset[str] = frozenset()
+    simulcast: tuple[int, ...] = ()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of its simulcast layers, () if it has but one."""
+        return self.rids or tuple(f"s{at}" for at in range(len(self.simulcast)))
 
     @property
     def ids(self) -> ExtensionIds:
@@ -114,6 +122,7 @@ class Description(NamedTuple):
     fingerprints: tuple[tuple[str, str], ...]
     media: tuple[Media, ...]
     session: str = ""  # who made it, and which connection (the first two fields of o=)
+    mixed: bool = False  # takes one-byte and two-byte header extensions in one stream (RFC 8285 §6)
 
 
 class Local(NamedTuple):
@@ -146,13 +155,24 @@ class Line(NamedTuple):
 
 def choose(media: Media) -> tuple[Codec, ...]:
     """The codec we take from an offered m-line (one, the most widely playable), or none."""
+    return playable(media)[:1]
+
+
+def playable(media: Media) -> tuple[Codec, ...]:
+    """The codecs of an offered m-line that we forward, the most widely playable first, one of each name."""
     by_name: dict[str, Codec] = {}
     for codec in media.codecs:
-        if codec.name == "h264" and "packetization-mode=1" not in codec.format:
-            continue
-        by_name.setdefault(codec.name, codec)
+        known = by_name.setdefault(codec.name, codec)
+        if codec.name == "h264" and not _fragments(known) and _fragments(codec):
+            by_name["h264"] = codec
     wanted = ("opus",) if media.kind == "audio" else VIDEO_PREFERENCE
-    return next(((by_name[name],) for name in wanted if name in by_name), ())
+    return tuple(by_name[name] for name in wanted if name in by_name)
+
+
+def _fragments(codec: Codec) -> bool:
+    """Whether H.264 may come in pieces (RFC 6184 §6.3). Mode 0 is taken where there is nothing else: whoever reads mode 1
+    reads its packets too."""
+    return "packetization-mode=1" in codec.format
 
 
 def redundant(media: Media, codec: Codec) -> Codec | None:
@@ -163,16 +183,18 @@ def redundant(media: Media, codec: Codec) -> Codec | None:
     return next((c for c in media.codecs if c.name == "red" and c.format.startswith(fits)), None)
 
 
-def answer_line(media: Media, codec: Codec | None, direction: str) -> Line:
-    """Our answer to one offered m-line; `codec` None rejects it."""
+def answer_line(media: Media, codec: Codec | None, direction: str, *others: Codec) -> Line:
+    """Our answer to one offered m-line; `codec` None rejects it. `others` may be sent too."""
     if codec is None:
         return Line(media.kind, media.mid, "inactive", media.codecs[:1], live=False)
-    feedback = tuple(item for item in codec.feedback if item in VIDEO_FEEDBACK) if media.kind == "video" else ()
     taken = tuple((uri, ident) for uri, ident in media.extensions if uri in EXTENSION_URIS[media.kind])
+    known = set(VIDEO_FEEDBACK) if media.kind == "video" else set()
     if TRANSPORT_URI not in dict(taken):
-        feedback = tuple(item for item in feedback if item != "transport-cc")
+        known.discard("transport-cc")
     rids = media.rids if direction == "recvonly" and RID_URI in dict(taken) else ()
-    codecs: tuple[Codec, ...] = (codec._replace(feedback=feedback),)
+    codecs = tuple(
+        one._replace(feedback=tuple(item for item in one.feedback if item in known)) for one in (codec, *others)
+    )
     red = redundant(media, codec) if direction == "recvonly" else None
     if red is not None:  # first, so that it is what the publisher sends
         codecs = (red._replace(feedback=()), *codecs)
@@ -202,7 +224,7 @@ def out_extensions(kind: str) -> tuple[tuple[str, int], ...]:
     return ((SEND_TIME_URI, OUT_SEND_TIME_ID), (TRANSPORT_URI, OUT_TRANSPORT_ID))
 
 
-def write(local: Local, lines: list[Line], *, session: int, version: int) -> str:
+def write(local: Local, lines: list[Line], *, session: int, version: int, mixed: bool = False) -> str:
     """The whole description, CRLF line ends."""
     bundle = " ".join(line.mid for line in lines if line.live)
     out = [
@@ -214,6 +236,8 @@ def write(local: Local, lines: list[Line], *, session: int, version: int) -> str
         f"a=group:BUNDLE {bundle}",
         "a=msid-semantic: WMS *",
     ]
+    if mixed:
+        out.append("a=extmap-allow-mixed")
     for index, line in enumerate(lines):
         out += _media(local, line, candidates=index == 0 or lines[0].live is False)
     return "\r\n".join(out) + "\r\n"

@@ -17,7 +17,7 @@ FRAGMENT_BYTES_MAX = 16_384
 LINES_MAX = 256
 UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}")
 PASSWORD = re.compile(r"[A-Za-z0-9+/]{22,256}")
-MID = re.compile(r"[A-Za-z0-9_.+-]{1,16}")
+MID = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 CANDIDATE = re.compile(
     r"[A-Za-z0-9+/]{1,32} [0-9]{1,5} [A-Za-z0-9-]{1,16} [0-9]{1,10} [^ ]{1,255} [0-9]{1,5} typ [a-z0-9-]{1,16}( .*)?"
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from media.output import Output
 from media.peer import Peer
-from media.sdp import Codec, Description, Line, Stream, answer_line, choose
+from media.sdp import Codec, Description, Line, Stream, answer_line, playable
 from media.subscriber import Feedback
 
 
@@ -26,24 +26,26 @@ class Viewer(Feedback):
             output.show(None, 0.0)
 
 
-def view_lines(offer: Description, prefer: dict[str, str], make: list[Stream]) -> list[tuple[Line, Codec | None]]:
-    """Our answer to a WHEP offer: the first recvonly line of each kind sends `make`'s streams, others are rejected.
+def view_lines(
+    offer: Description, prefer: dict[str, str], make: dict[str, Stream]
+) -> list[tuple[Line, tuple[Codec, ...]]]:
+    """Our answer to a WHEP offer: the first recvonly line of each kind sends its stream of `make`, others are rejected.
 
-    `prefer` names the codec per kind if the source is known.
+    All codecs that we forward are taken, so that whoever comes into view can be shown; first the one that `prefer` names
+    per kind if the source is known.
     """
-    out: list[tuple[Line, Codec | None]] = []
+    out: list[tuple[Line, tuple[Codec, ...]]] = []
     taken: set[str] = set()
     for media in offer.media:
         wanted = media.live and media.direction in ("recvonly", "sendrecv") and media.kind not in taken
-        codec = next((c for c in media.codecs if c.name == prefer.get(media.kind)), None)
-        codec = codec or next(iter(choose(media)), None)
-        if not wanted or codec is None:
-            out.append((answer_line(media, None, "inactive"), None))
+        codecs = tuple(sorted(playable(media), key=lambda codec: codec.name != prefer.get(media.kind)))
+        if not wanted or not codecs:
+            out.append((answer_line(media, None, "inactive"), ()))
             continue
         taken.add(media.kind)
-        line = answer_line(media._replace(extensions=()), codec, "sendonly")
-        stream = make.pop(0)
-        if not codec.rtx:
+        line = answer_line(media._replace(extensions=()), codecs[0], "sendonly", *codecs[1:])
+        stream = make[media.kind]
+        if not any(codec.rtx for codec in codecs):
             stream = Stream(stream.ssrc)
-        out.append((line._replace(stream=stream, member="fenghuo", track=media.kind), codec))
+        out.append((line._replace(stream=stream, member="fenghuo", track=media.kind), codecs))
     return out

@@ -304,6 +304,7 @@ class Client:
         self.receiving: RTCPeerConnection | None = None
         self.peer = ""
         self.offered_as = "actpass"  # what this client makes of our offer's setup
+        self.offers = "actpass"  # the setup of its own offers
         self._tasks: list[asyncio.Task[None]] = []
 
     async def publish(self, *tracks: Any) -> None:
@@ -311,7 +312,8 @@ class Client:
         for track in tracks or (AudioStreamTrack(), VideoStreamTrack()):
             self.publishing.addTrack(track)
         await self.publishing.setLocalDescription(await self.publishing.createOffer())
-        self.peer, answer = await self.stage.worker.publish(ROOM, self.member, self.publishing.localDescription.sdp)
+        offer = self.publishing.localDescription.sdp.replace("a=setup:actpass", f"a=setup:{self.offers}")
+        self.peer, answer = await self.stage.worker.publish(ROOM, self.member, offer)
         await self.publishing.setRemoteDescription(RTCSessionDescription(answer, "answer"))
 
     async def subscribe(self) -> None:
@@ -324,7 +326,8 @@ class Client:
         self.receiving.addTransceiver("audio", direction="recvonly")
         self.receiving.addTransceiver("video", direction="recvonly")
         await self.receiving.setLocalDescription(await self.receiving.createOffer())
-        peer, answer = await self.stage.worker.view(ROOM, self.receiving.localDescription.sdp, source=source)
+        offer = self.receiving.localDescription.sdp.replace("a=setup:actpass", f"a=setup:{self.offers}")
+        peer, answer = await self.stage.worker.view(ROOM, offer, source=source)
         await self.receiving.setRemoteDescription(RTCSessionDescription(answer, "answer"))
         return peer
 

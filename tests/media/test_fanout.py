@@ -293,6 +293,37 @@ async def test_a_view_switches_at_a_key_frame_with_contiguous_numbers_and_pictur
     assert view.layer is two.layers[0]
 
 
+async def test_a_view_goes_over_to_a_source_of_another_codec(wire: Wire) -> None:
+    start(wire)
+    one = wire.tracks["1"]
+    two = wire._make(sdp.Media("video", "9", "sendonly", ()), sdp.out_codec("h264"))
+    source = Source(3000, two.layer("", 0))
+    for output in wire.outputs.values():
+        output.show(None, wire.now_s)
+    ours = sdp.out_codec("vp8")._replace(payload_type=100, rtx=101)
+    other = sdp.out_codec("h264")._replace(payload_type=110, rtx=111)
+    out = sdp.Stream(42, 43)
+    view = Output(wire.subscriber, codec=ours, out=out, cname="c", rtx_type=101, others=(other,))
+    view.show(one, wire.now_s)
+    view.choose(one.layers[0], wire.now_s)
+    (former,) = wire.take(1)
+    view.show(two, wire.now_s)
+    view.choose(two.layers[0], wire.now_s)
+    idr = bytes([0x65]) + b"x" * 20
+    packet = parse(HEADER.pack(0x80, 120, 7, 3000, 3000) + idr, ExtensionIds())
+    source.layer.receive(source, packet, wire.now_s, 0.0)
+    (got,) = wire.flush()
+    assert (former.payload_type, got.payload_type, got.payload) == (100, 110, idr)
+    assert got.sequence == former.sequence + 1
+    view.resend([former.sequence], Resends(), wire.now_s)  # of the former codec: not under this one's type
+    assert view.resent == 0
+    view.resend([got.sequence], Resends(), wire.now_s)
+    (again,) = wire.take(1)
+    assert (again.payload_type, again.ssrc) == (111, 43)
+    view.show(wire._make(sdp.Media("video", "8", "sendonly", ()), sdp.out_codec("av1")), wire.now_s)
+    assert view.track is None
+
+
 async def test_mutated_packets_of_an_authentic_publisher_do_no_harm(wire: Wire) -> None:
     rng = random.Random(5)
     start(wire)

@@ -395,3 +395,21 @@ async def test_redundant_audio_goes_to_those_who_take_it_and_its_newest_frame_to
     assert redundant.sequence == plain.sequence + 1
     assert parse(HEADER.pack(0x80, 63, 1, 2, 3) + both, ExtensionIds()).payload == both
     made.socket.close()
+
+
+async def test_layers_that_were_announced_by_ssrc_are_layers_too(wire: Layers) -> None:
+    announced = OFFER + "a=ssrc-group:SIM 3001 3002 3003\r\na=ssrc-group:FID 3002 3012\r\n"
+    announced += "".join(f"a=ssrc:{ssrc} cname:c\r\n" for ssrc in (3001, 3002, 3003, 3012))
+    other = Wire(wire.port, announced)
+    for at, (rid, ssrc) in enumerate(SSRCS.items()):
+        other.send(10 + at, vp8(rid, 5, key=True), ssrc=ssrc)
+    track = other.tracks["1"]
+    assert [(layer.rid, layer.size) for layer in track.layers] == [
+        ("s0", (320, 180)),
+        ("s1", (640, 360)),
+        ("s2", (1280, 720)),
+    ]
+    other.send(12, b"\0\x0c" + vp8("h", 6, key=False), ssrc=3012, kind=121)  # a retransmission for the middle one
+    assert track.layers[1].packets == 0 and len(other.flush()) >= 1
+    assert track.layers[1].newest is not None and track.layers[1].newest.number - track.layers[1].key_number == 1
+    other.socket.close()

@@ -215,7 +215,7 @@ def test_mutated_compounds_give_records_or_nothing() -> None:
 def test_a_view_takes_the_first_line_of_each_kind() -> None:
     text = OFFERS["chromium"].replace("a=sendonly", "a=recvonly")
     offer = rtc.read_sdp(text, sdp.PUBLISH_MEDIA_MAX)
-    lines = view_lines(offer, {}, [sdp.Stream(11), sdp.Stream(12, 13)])
+    lines = view_lines(offer, {}, {"audio": sdp.Stream(11), "video": sdp.Stream(12, 13)})
     assert [line.direction for line, _ in lines] == ["sendonly", "sendonly"]
     answer = rtc.read_sdp(sdp.write(LOCAL, [line._replace(cname="c") for line, _ in lines], session=1, version=1), 8)
     assert answer.media[1].streams == (sdp.Stream(12, 13),)
@@ -225,3 +225,48 @@ def test_redundant_audio_is_taken_first_where_it_is_offered() -> None:
     assert "m=audio 4000 UDP/TLS/RTP/SAVPF 63 111\r\n" in answer_to(OFFERS["chromium"])
     assert "a=fmtp:63 111/111\r\n" in answer_to(OFFERS["chromium"])
     assert " 63 " not in answer_to(OFFERS["chromium"].replace("63 111/111", "63 9/9"))
+
+
+def _video(offer: str) -> sdp.Codec:
+    return sdp.choose(rtc.read_sdp(offer, 8).media[0])[0]
+
+
+def test_h264_of_one_packet_a_piece_is_taken_where_there_is_no_other() -> None:
+    plain = SINGLE.replace("VP8/90000", "H264/90000")
+    assert _video(plain).name == "h264"
+    both = plain.replace("SAVPF 96", "SAVPF 96 98") + "a=rtpmap:98 H264/90000\r\na=fmtp:98 packetization-mode=1\r\n"
+    assert _video(both).payload_type == 98
+
+
+def test_layers_can_be_announced_by_ssrc_instead_of_rid() -> None:
+    text = SINGLE + "a=ssrc-group:SIM 13 11 12\r\na=ssrc-group:FID 11 21\r\n"
+    text += "".join(f"a=ssrc:{ssrc} cname:c\r\n" for ssrc in (11, 12, 13, 21))
+    (media,) = rtc.read_sdp(text, 8).media
+    assert media.simulcast == (13, 11, 12)
+    assert media.layers == ("s0", "s1", "s2")
+    assert "simulcast" not in answer_to(text)
+    assert rtc.read_sdp(text.replace("SIM 13 11 12", "SIM 13 99"), 8).media[0].layers == ()
+
+
+@pytest.mark.parametrize("mid", ["v" * 64, "0a8f7e2c-1b1b-4b4b-9f9f-0123456789ab"])
+def test_a_long_mid_is_taken(mid: str) -> None:
+    assert (
+        rtc.read_sdp(SINGLE.replace("BUNDLE 0", f"BUNDLE {mid}").replace("mid:0", f"mid:{mid}"), 8).media[0].mid == mid
+    )
+
+
+def test_a_line_that_is_only_for_the_bundle_is_taken_though_its_port_is_0() -> None:
+    text = OFFERS["chromium"].replace("m=video 9 ", "m=video 0 ").replace("a=mid:1", "a=bundle-only\r\na=mid:1")
+    assert "a=group:BUNDLE 0 1\r\n" in answer_to(text)
+
+
+def test_a_view_is_answered_with_every_codec_that_may_come_into_it() -> None:
+    text = OFFERS["chromium"].replace("a=sendonly", "a=recvonly")
+    offer = rtc.read_sdp(text, sdp.PUBLISH_MEDIA_MAX)
+    lines = view_lines(offer, {"video": "h264"}, {"audio": sdp.Stream(11), "video": sdp.Stream(12, 13)})
+    names = [codec.name for codec in lines[1][1]]
+    assert names[0] == "h264" and set(names) == {"vp8", "h264", "vp9", "av1"}
+    written = sdp.write(LOCAL, [line._replace(cname="c") for line, _ in lines], session=1, version=1)
+    answered = rtc.read_sdp(written, 8).media[1]
+    assert {codec.name for codec in answered.codecs} >= set(names)
+    assert all(codec.rtx for codec in answered.codecs if codec.name in names)

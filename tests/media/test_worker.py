@@ -51,6 +51,18 @@ async def test_a_client_that_answers_passive_finds_us_as_the_dtls_client() -> No
         await b.close()
 
 
+async def test_clients_that_offer_passive_find_us_as_the_dtls_client() -> None:
+    async with stage(addresses=ONE_ADDRESS) as scene:
+        await join(scene, "a")
+        a, viewer = Client(scene, "a"), Client(scene, "viewer")
+        a.offers = viewer.offers = "passive"
+        await a.publish()
+        await viewer.view("a")
+        await viewer.until(video=5, audio=5)
+        await a.close()
+        await viewer.close()
+
+
 async def test_a_view_shows_the_chair_and_goes_when_closed() -> None:
     async with stage(addresses=ONE_ADDRESS) as scene:
         await join(scene, "a", "b")

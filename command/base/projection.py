@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from command.base.entry import By, Draft, Written
+from command.base.naming import bound_id
 from command.base.rights import Actor, Scope, Tree, allowed, require
 
 
@@ -104,6 +105,10 @@ class Context:
         self.generation, self.link = generation, link
         self.by, self.now, self.new_id, self.actor, self.tree, self.node = by, now, new_id, actor, tree, node
         self.asked = actor is None
+
+    def bound_id(self, within: str) -> str:
+        """A new id for what is made here within a subject; see `naming`."""
+        return bound_id(self.new_id(), self.node, within)
 
     def allow(self, right: str, scope: Scope) -> None:
         """Raises `Denied` when the actor does not have `right` on a thing at `scope`."""

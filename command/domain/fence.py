@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from command.base.area import checked
 from command.base.entry import Draft, Written
 from command.base.errors import Conflict, Rejected
+from command.base.naming import bound
 from command.base.projection import Context, Decision, Editing, Row, Rows, Table
 from command.base.rights import Scope
 from command.base.schema import (
@@ -189,7 +190,7 @@ def fence_draft(
 
     Raises `Rejected` for one that can't be watched.
     """
-    key = context.new_id()
+    key = context.bound_id(f"incident/{incident}" if incident else "fence")
     watching: dict[str, Any] = {
         "geometry": geometry,
         "rules": rules,
@@ -323,6 +324,8 @@ def crossing_draft(rows: Rows, crossing: Crossing) -> Draft | None:
 
 def _drawn(rows: Editing, written: Written) -> None:
     body = written.entry.body
+    if not bound(body["fence"], written.entry):
+        return
     fence = Fence(
         id=body["fence"],
         name=written.secrets.get("name", ""),

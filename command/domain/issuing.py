@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from command.base.entry import Draft, Written
 from command.base.errors import Conflict
+from command.base.naming import bound
 from command.base.projection import Context, Decision, Editing, Rows
 from command.base.schema import Party, PartyKind, Urgency, fresh, need
 from command.base.timer import TIMER, arm, disarm
@@ -43,7 +44,7 @@ from command.domain.order import (
 
 def order_draft(rows: Rows, request: IssueOrder, incident: Incident, context: Context) -> tuple[str, Draft]:
     """A new order's id and entry; a plan issues its orders through this too."""
-    key = context.new_id()
+    key = context.bound_id(incident.subject)
     ladder = list(LADDER_DEFAULT if request.ladder is None else request.ladder)
     body = {
         "order": key,
@@ -137,6 +138,8 @@ def _both(rows: Rows, key: str) -> tuple[Order, Incident]:
 
 def _issued(rows: Editing, written: Written) -> None:
     entry = written.entry
+    if not _new(rows, written):
+        return
     order = _order(written)
     rows.add(ORDER, order)
     incidents.bind(rows, written, order.parties)
@@ -146,8 +149,16 @@ def _issued(rows: Editing, written: Written) -> None:
 def issue_late(rows: Editing, written: Written) -> None:
     """An order given under a claim that lost: it is there for whoever accepts it, and for the owner to adopt or recall; it
     has no timers, and binds nobody until somebody binds themselves."""
+    if not _new(rows, written):
+        return
     rows.add(ORDER, replace(_order(written), standing=Standing.LATE, open=False, ladder=[]))
     incidents.bind(rows, written, written.entry.body["parties"])
+
+
+def _new(rows: Rows, written: Written) -> bool:
+    """Whether this gives an order: under an id of its author, who has not given it before."""
+    key = written.entry.body["order"]
+    return bound(key, written.entry) and rows.get(ORDER, key) is None
 
 
 def _order(written: Written) -> Order:

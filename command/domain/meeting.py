@@ -13,8 +13,10 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from command.base import naming
 from command.base.entry import Draft, Written
 from command.base.errors import Conflict
+from command.base.naming import bound
 from command.base.projection import Context, Decision, Editing, Rows
 from command.base.schema import Id, Name, Struct, Version, fresh, need
 from command.base.timer import disarm
@@ -101,7 +103,7 @@ class ChairAct(Struct, frozen=True, kw_only=True):
 def room_drafts(context: Context, incident: Incident, title: str, chair: str) -> tuple[str, list[Draft]]:
     """A new room's id and entries; a plan opens its room through this too. The first entry of the room's own stream names the
     incident: whoever is called to that is called to the room."""
-    key = context.new_id()
+    key = context.bound_id(naming.ROOM)
     body = {"room": key, "chair": chair, "organisation": incident.organisation, "link": room_link(context.link, key)}
     opened = Draft(
         subject=incident.subject, kind="room.opened", body=body, private={"title": title}, claim=incident.claim
@@ -159,6 +161,8 @@ def decide_chair(rows: Rows, request: ChairAct, context: Context) -> Decision:
 def _opened(rows: Editing, written: Written) -> None:
     entry, body = written.entry, written.entry.body
     kind, _, key = entry.subject.partition("/")
+    if not bound(body["room"], entry, naming.ROOM):
+        return
     incident = rows.get(INCIDENT, key if kind == "incident" else body.get("incident") or "")
     room = Room(
         id=body["room"],

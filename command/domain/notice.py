@@ -12,6 +12,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from command.base.entry import Draft, Written
+from command.base.naming import bound
 from command.base.projection import Context, Editing, Row, Rows, Table
 from command.base.rights import Scope
 from command.base.schema import Id, Instant, Text, Urgency, Value
@@ -128,7 +129,7 @@ def notice_draft(
 
     `subject` is the incident's stream, or None for a stream of its own.
     """
-    key = context.new_id()
+    key = context.bound_id(subject or "notice")
     body: dict[str, Any] = {
         "notice": key,
         "kind": kind,
@@ -151,6 +152,8 @@ def notice_draft(
 
 def _drafted(rows: Editing, written: Written) -> None:
     entry, body = written.entry, written.entry.body
+    if not bound(body["notice"], entry):
+        return
     issued = entry.kind == "notice.issued"
     notice = Notice(
         id=body["notice"],

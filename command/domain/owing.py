@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from command.base.entry import Draft, Written
+from command.base.naming import bound
 from command.base.projection import Editing, Rows, Table
 from command.base.rights import Scope
 from command.base.schema import Id, Instant
@@ -147,7 +148,7 @@ def _concerns(kind: str, body: dict[str, Any]) -> bool:
 
 def _due(rows: Editing, written: Written) -> None:
     incident, body = incidents.of(rows, written), written.entry.body
-    if incident is None:
+    if incident is None or not bound(body["due"], written.entry) or rows.get(REPORT_DUE, body["due"]) is not None:
         return
     own = {"id": body["due"], "incident": incident.id, "organisation": incident.organisation}
     due = msgspec.convert(body | own, ReportDue)

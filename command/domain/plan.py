@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from command.base.area import checked
 from command.base.entry import Draft, Written
 from command.base.errors import Conflict, Rejected
+from command.base.naming import bound
 from command.base.projection import Context, Decision, Editing, Row, Rows, Table
 from command.base.rights import Role, Scope
 from command.base.schema import (
@@ -199,7 +200,7 @@ def decide_request(rows: Rows, request: RequestActivation, context: Context) -> 
             raise Conflict(
                 "plan.active", "This plan is already active or waits for approval here.", activation=other.id
             )
-    key = context.new_id()
+    key = context.bound_id(incident.subject)
     body = {"activation": key, "plan": plan.id, "plan_version": plan.version}
     private = {"plan": msgspec.to_builtins(plan), "reason": request.reason}
     draft = Draft(subject=incident.subject, kind="plan.requested", body=body, private=private, claim=incident.claim)
@@ -305,7 +306,7 @@ def _saved(rows: Editing, written: Written) -> None:
 
 def _requested(rows: Editing, written: Written) -> None:
     incident = incidents.of(rows, written)
-    if incident is None or "plan" not in written.secrets:
+    if incident is None or "plan" not in written.secrets or not bound(written.entry.body["activation"], written.entry):
         return
     activation = Activation(
         id=written.entry.body["activation"],

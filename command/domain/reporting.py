@@ -31,7 +31,10 @@ def _review(rows: Rows, timer: Timer, context: Context) -> list[Draft]:
     if incident is None or who is None or incident.owner != context.node:
         return []
     found = owed(rows, incident, who, timer.due_at)
-    return [due_draft(rule, to, incident, who, key=context.new_id(), at=timer.due_at) for rule, to in found]
+    return [
+        due_draft(rule, to, incident, who, key=context.bound_id(incident.subject), at=timer.due_at)
+        for rule, to in found
+    ]
 
 
 def _soon(rows: Rows, timer: Timer, context: Context) -> list[Draft]:
@@ -53,7 +56,8 @@ def _overdue(rows: Rows, timer: Timer, context: Context) -> list[Draft]:
         same = [row for row in rows.where(REPORT_DUE, incident=due.incident) if row.rule == due.rule]
         if not any(row.open and row.id != due.id for row in same):
             rule = rows.get(REPORT_RULE, due.rule)
-            drafts.append(repeated_draft(due, rule, incident, key=context.new_id(), now=context.now))
+            key = context.bound_id(incident.subject)
+            drafts.append(repeated_draft(due, rule, incident, key=key, now=context.now))
     return drafts
 
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from command.base.entry import Draft, Written
 from command.base.errors import Conflict
+from command.base.naming import bound
 from command.base.projection import Context, Decision, Editing, Row, Rows, Table
 from command.base.schema import Id, Instant, Struct, Value, need
 from command.base.timer import HANDLERS, Timer, arm, disarm
@@ -136,7 +137,7 @@ def decide_start(rows: Rows, request: StartRollCall, context: Context) -> Decisi
     called = expected(rows, room, context.by.account)
     if not called:
         raise Conflict("roll_call.nobody", "There is nobody to call.")
-    key = context.new_id()
+    key = context.bound_id(meeting.subject)
     body = {"roll_call": key, "called": called, "ends_at": context.now + request.within_s * SECOND}
     return Decision(drafts=[control_draft(meeting, "roll_call_started", body)], id=key)
 
@@ -186,7 +187,7 @@ def decide_end(rows: Rows, request: EndRollCall, context: Context) -> Decision:
 
 def decide_say(rows: Rows, request: Say, context: Context) -> Decision:
     _, meeting = take_part(rows, request.room, context)
-    key = context.new_id()
+    key = context.bound_id(meeting.subject)
     draft = control_draft(meeting, "said", {"line": key}, {"text": request.text})
     return Decision(drafts=[draft], id=key)
 
@@ -209,7 +210,7 @@ HANDLERS["meeting.roll_call"] = on_due
 def _started(rows: Editing, written: Written) -> None:
     entry, body = written.entry, written.entry.body
     room = rows.get(ROOM, body["room"])
-    if room is None:
+    if room is None or not bound(body["roll_call"], entry, f"meeting/{room.id}"):
         return
     row = RollCall(
         id=body["roll_call"],
@@ -255,7 +256,7 @@ def _finish(rows: Editing, written: Written, row: RollCall) -> None:
 def _said(rows: Editing, written: Written) -> None:
     entry = written.entry
     room = entry.body["room"]
-    if rows.get(ROOM, room) is not None:
+    if rows.get(ROOM, room) is not None and bound(entry.body["line"], entry, f"meeting/{room}"):
         text = written.secrets.get("text", "")
         rows.add(CHAT, ChatLine(id=entry.body["line"], room=room, account=entry.by.account, text=text, at=entry.at))
 

@@ -11,8 +11,10 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
+from command.base import naming
 from command.base.entry import Draft, Written
 from command.base.errors import Conflict, Rejected
+from command.base.naming import bound
 from command.base.projection import Context, Decider, Decision, Editing, Row, Rows, Table
 from command.base.rights import Scope
 from command.base.schema import Id, Instant, Name, Seconds, Struct, Text, Urgency, Version, fresh, need
@@ -222,7 +224,7 @@ def decide_schedule(rows: Rows, request: ScheduleMeeting, context: Context, link
     if request.starts_at < context.now - PAST_US:
         raise Rejected("meeting.past", "A meeting begins in the future.")
     chair = need(rows, ACCOUNT, request.chair).id if request.chair else context.by.account
-    key = context.new_id()
+    key = context.bound_id(naming.ROOM)
     names = ("incident", "starts_at", "ends_at", "persons", "groups", "on_duty", "remind_before_s", "utc_offset_min")
     body: dict[str, Any] = {name: getattr(request, name) for name in names}
     body |= {
@@ -393,6 +395,8 @@ def _row(body: dict[str, Any], private: dict[str, Any], by: str, at: int, node: 
 
 def _scheduled(rows: Editing, written: Written) -> None:
     entry = written.entry
+    if not bound(entry.body["room"], entry, naming.ROOM):
+        return
     row = _row(entry.body, written.secrets, entry.by.account, entry.at, entry.origin)
     rows.add(SCHEDULE, row)
     _set_timers(rows, row)

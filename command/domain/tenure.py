@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from command.base.entry import Draft, Written
 from command.base.errors import Conflict
+from command.base.naming import bound
 from command.base.projection import Context, Decision, Editing, Row, Rows, Table
 from command.base.schema import Id, Instant, ShortText, SomeText, Struct, Text, Version, fresh, need
 from command.base.timer import HANDLERS, TIMER, Timer, arm
@@ -238,7 +239,7 @@ def decide_offer(rows: Rows, request: OfferOwnership, context: Context) -> Decis
         row.to == to.id and row.state is TransferState.OFFERED for row in rows.where(TRANSFER, incident=incident.id)
     ):
         raise Conflict("ownership.offered", "This has been offered to that node already.")
-    key = context.new_id()
+    key = context.bound_id(incident.subject)
     body = {
         "transfer": key,
         "to": to.id,
@@ -262,7 +263,7 @@ def decide_request(rows: Rows, request: RequestOwnership, context: Context) -> D
     if incident.owner == context.node:
         raise Conflict("ownership.mine", "This node owns the incident already.")
     here = need(rows, NODE, context.node)
-    key = context.new_id()
+    key = context.bound_id(incident.subject)
     body = {
         "transfer": key,
         "to": context.node,
@@ -337,7 +338,7 @@ def decide_ask(rows: Rows, request: AskOwner, context: Context) -> Decision:
     context.allow("incident.note", incidents.scope(incident))
     if incident.owner == context.node:
         raise Conflict("ownership.mine", "This node owns the incident; decide it here.")
-    key = context.new_id()
+    key = context.bound_id(incident.subject)
     body = {"ask": key, "what": request.what}
     draft = Draft(subject=incident.subject, kind="incident.asked", body=body, private={"text": request.text})
     return Decision(drafts=[draft], id=key)
@@ -388,8 +389,7 @@ def _asked_for(rows: Editing, written: Written) -> None:
         return
     if not offered and body["to"] != entry.origin:
         return
-    known = rows.get(TRANSFER, body["transfer"])
-    if known is not None and known.to != body["to"]:
+    if not bound(body["transfer"], entry) or rows.get(TRANSFER, body["transfer"]) is not None:
         return
     if offered:
         incidents.bind(rows, written, body.get("parties", []))
@@ -473,7 +473,7 @@ def _invited(rows: Editing, written: Written) -> None:
 
 def _asked(rows: Editing, written: Written) -> None:
     entry, incident = written.entry, incidents.of(rows, written)
-    if incident is not None:
+    if incident is not None and bound(entry.body["ask"], entry):
         row = Ask(
             id=entry.body["ask"],
             node=entry.origin,

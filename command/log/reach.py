@@ -51,11 +51,9 @@ class Quiet:
             self._rows.put(table, readable(row))
 
     def add(self, table: Table[R], row: R) -> None:
-        if self._within(row) and (table is not TIMER or self._armed(row)):
-            # Certainly new to its author; here somebody may have taken the id for something else.
-            known = self._rows.get(table, row.id)
-            if known is None or self._within(known):
-                self._rows.put(table, readable(row))
+        # Certainly new to its author, who can say so twice all the same: what was made first stands.
+        if self._rows.get(table, row.id) is None:
+            self.put(table, row)
 
     def delete(self, table: Table[R], key: str) -> None:
         if self._reaches(table, key):
@@ -93,9 +91,6 @@ class Anew(Quiet):
     def put(self, table: Table[R], row: R) -> None:
         if table.name in self.MINE:
             super().put(table, row)
-
-    def add(self, table: Table[R], row: R) -> None:
-        self.put(table, row)
 
     def delete(self, table: Table[R], key: str) -> None:
         if table.name in self.MINE and (table is not TIMER or self._owners_own(key)):

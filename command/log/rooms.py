@@ -1,7 +1,7 @@
 """Rooms and meetings folded from their entries: those that another node hosts, those that came back after a restore, and those
 of which a text was erased.
 
-Shell, in the writer's thread. A room has one host, the node that opened or called it, and only what the host says of it has an
+Shell, in the writer's thread. A room has one host, the node to which its id is bound, and only what the host says of it has an
 effect. The host's word stands in up to two streams (its incident's and `meeting/ID`), which arrive in any order; they are
 merged by the host's own clock. Invariant: the rows of a room that another node hosts are a function of the host's entries
 held here and of who is bound to its incident; no entry about one room touches a row of another.
@@ -17,6 +17,8 @@ import structlog
 from sqlalchemy.engine import Connection
 
 from command.base.entry import Entry, Written
+from command.base.naming import ROOM as HOSTED
+from command.base.naming import bound
 from command.base.projection import Domain, Row, Table
 from command.base.timer import TIMER
 from command.domain.incident import INCIDENT
@@ -65,8 +67,7 @@ class Rooms:
         by_room: dict[str, list[Written]] = {}
         for written in fresh:
             key = room_of(written.entry)
-            hosted = key is not None and written.entry.origin == (self.host(key) or written.entry.origin)
-            if key is not None and hosted and self._heard(connection, written.entry):
+            if key is not None and bound(key, written.entry, HOSTED) and self._heard(connection, written.entry):
                 by_room.setdefault(key, []).append(written)
         for key, found in by_room.items():
             places = [place(one) for one in found]
@@ -90,19 +91,14 @@ class Rooms:
                     parties = sorted({*of_it.parties, *row.parties})
                     self._rows.put(table, msgspec.structs.replace(of_it, parties=parties))
 
-    def host(self, key: str) -> str | None:
-        """The node that hosts a room; None for one that isn't known."""
-        found: Room | Any = self._rows.get(ROOM, key) or self._rows.get(SCHEDULE, key)
-        return None if found is None else found.node
-
     # -- folding
 
     def fold(self, connection: Connection, key: str, *, subjects: Iterable[str] = (), at: int | None = None) -> None:
         """The rows of a room from all entries of its host. Where this node is the host, who is bound to each row stays, and with
         `at` (microseconds UTC) its timers are set too; those that were due by then are held for a person."""
         found = self._entries(connection, key, subjects)
-        host = self.host(key) or next((one.entry.origin for one in found if one.entry.kind in OPENING), None)
-        found = [one for one in found if one.entry.origin == host]
+        found = [one for one in found if bound(key, one.entry, HOSTED)]
+        host = found[0].entry.origin if found else None
         scratch = Scratch()
         for written in found:
             self._projecting.safely(lambda one: self._domain.project(scratch, one), written)

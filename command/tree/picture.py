@@ -14,6 +14,7 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from command.base.entry import NO_HASH, Entry, Written
+from command.base.naming import bound
 from command.tree.claim import (
     ADOPTED,
     CLAIM_KINDS,
@@ -87,7 +88,9 @@ class _Subject:
             for stream, numbers in self.at.items()
         }
         for name, keys in self.issued.items():
-            self.issued[name] = sorted(keys)[:ISSUED_MAX]
+            if len(keys) > ISSUED_MAX:  # others name it too, to crowd it out
+                first = sorted(keys, key=lambda key: (not bound(name, self.all[key].entry), key))
+                self.issued[name] = first[:ISSUED_MAX]
 
     def upto(self, stream: str, length: int) -> list[str]:
         """The last entries of the stream within `length`: one, or one per branch."""

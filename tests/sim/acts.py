@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from command.base.entry import Draft
+from command.base.naming import bound_id
 from command.tree.picture import Picture
 
 LEVELS = ("I", "II", "III", "IV")
@@ -88,7 +89,7 @@ def decide(view: View, uid: str, rng: Random, targets: list[str], base: dict[str
         return draft(
             "order.issued",
             {"task": f"task {uid}"},
-            order=uid,
+            order=bound_id(uid, view.owner or "", view.subject),
             node=node,
             assignee=assignee,
             parties=[node],
@@ -131,7 +132,12 @@ def trespass(subject: str, claim: str, me: str, rng: Random, uid: Callable[[], s
         return Draft(subject=subject, kind=kind, body={"uid": uid(), "trespass": True, **body}, claim=under)
 
     forged = report(subject, uid(), me, rng)
-    order = {"order": uid(), "node": me, "assignee": {"kind": "organisation", "id": me}, "parties": [me]}
+    order = {
+        "order": bound_id(uid(), me, subject),
+        "node": me,
+        "assignee": {"kind": "organisation", "id": me},
+        "parties": [me],
+    }
     order |= {"urgency": "normal", "ack_by": None, "due_at": None, "ladder": [], "organisation": me, "exercise": False}
     tried = [
         Draft(subject=subject, kind=forged.kind, body=forged.body | {"trespass": True}, private=forged.private),

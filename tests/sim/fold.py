@@ -29,7 +29,7 @@ class Memory:
         self.rows[table.name, row.id] = row
 
     def add(self, table: Table[R], row: R) -> None:
-        self.rows[table.name, row.id] = row
+        self.rows.setdefault((table.name, row.id), row)
 
     def delete(self, table: Table[R], key: str) -> None:
         self.rows.pop((table.name, key), None)

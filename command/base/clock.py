@@ -3,6 +3,7 @@
 Pure modules get instants and ids as arguments; shells get a `Clock`. Invariant: instants are int64 microseconds UTC.
 """
 
+import os
 import secrets
 import time
 from datetime import UTC, datetime
@@ -32,7 +33,7 @@ class Clock:
 
     def octets(self, count: int) -> bytes:
         """`count` random octets."""
-        return secrets.token_bytes(count)
+        return os.urandom(count)
 
     def id(self) -> str:
         """A new identifier: 12 hex digits of milliseconds, then 14 random ones; ids sort by time of making."""

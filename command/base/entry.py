@@ -136,7 +136,7 @@ def canonical(value: object) -> bytes:
 
 def has_nul(data: bytes) -> bool:
     """Whether JSON `data` holds the character U+0000, which not every database can carry."""
-    return b"\\u0000" in data and _NUL.search(data) is not None
+    return b"\\" in data and b"\\u0000" in data and _NUL.search(data) is not None
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -189,20 +189,25 @@ def check_private(entry: Entry, salt: bytes | None, private: bytes | None) -> bo
     return hmac.compare_digest(private_hash(salt, private).hex(), entry.private)
 
 
-def _split(count: int) -> int:
-    """The largest power of two smaller than `count` (RFC 9162 §2.1.1)."""
-    return 1 << (count - 1).bit_length() - 1
-
-
 def merkle(leaves: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
-    """Root and, per leaf, its inclusion path (sibling hashes from the leaf upward, concatenated; empty for one leaf)."""
-    if len(leaves) == 1:
-        return leaves[0], [b""]
-    half = _split(len(leaves))
-    left, left_paths = merkle(leaves[:half])
-    right, right_paths = merkle(leaves[half:])
-    root = hashlib.sha256(b"\x01" + left + right).digest()
-    return root, [path + right for path in left_paths] + [path + left for path in right_paths]
+    """Root and, per leaf, its inclusion path (sibling hashes from the leaf upward, concatenated; empty for one leaf).
+
+    Level by level: the last node of an odd number goes up as it is, which is the tree of RFC 9162 §2.1.1.
+    """
+    sha256 = hashlib.sha256
+    levels = [list(leaves)]
+    while len(levels[-1]) > 1:
+        below = levels[-1]
+        pairs = zip(below[::2], below[1::2], strict=False)
+        above = [sha256(b"\x01" + left + right).digest() for left, right in pairs]
+        levels.append(above + below[-1:] if len(below) & 1 else above)
+    paths = [b""]
+    for level in reversed(levels[:-1]):
+        under: list[bytes] = []
+        for left, right, path in zip(level[::2], level[1::2], paths, strict=False):
+            under += (right + path, left + path)
+        paths = under + paths[-1:] if len(level) & 1 else under
+    return levels[-1][0], paths
 
 
 def root_from_path(leaf: bytes, index: int, count: int, path: bytes) -> bytes:

@@ -5,7 +5,6 @@ or in which a bug shows, leaves no trace and harms no other of its batch.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -17,6 +16,7 @@ from command.base.entry import Written
 from command.base.errors import Conflict, Denied, FenghuoError
 from command.base.projection import Context, Decision, Domain, Rows
 from command.base.rights import Tree
+from command.log.filling import Filling
 from command.log.folding import Folding
 from command.log.recording import Mark, Recording
 from command.log.store import IDEMPOTENCY
@@ -27,6 +27,8 @@ from command.tree.claim import SEIZED, TRANSFERRED
 ENDS_A_TERM = (TRANSFERRED, SEIZED)
 IDEMPOTENCY_KEPT_US = 7 * 24 * 3600 * 1_000_000
 IDEMPOTENCY_SWEEP = 1000
+KEYS = Filling(IDEMPOTENCY, ("key", "digest", "receipt", "at"))
+KNOWN = sa.select(IDEMPOTENCY).where(IDEMPOTENCY.c.key.in_(sa.bindparam("keys", expanding=True)))
 
 journal = structlog.get_logger("log")
 
@@ -56,7 +58,7 @@ class Deciding:
         known = self._known_keys(connection, batch)
         results: list[Receipt | Exception] = []
         written: list[Written] = []
-        digests: list[dict[str, Any]] = []
+        digests: list[tuple[str, bytes, bytes, int]] = []
         for submission in batch:
             mark, length = self._rows.mark(), len(written)
             heads: dict[str, Mark] = {}
@@ -80,11 +82,11 @@ class Deciding:
             results.append(receipt)
             if submission.key is not None:
                 told, stored = digest(submission.request), msgspec.json.encode(receipt)
-                digests.append({"key": submission.key, "digest": told, "receipt": stored, "at": now})
+                digests.append((submission.key, told, stored, now))
                 known[submission.key] = (told, stored)
         changes = self._rows.flush()
         if digests:
-            connection.execute(sa.insert(IDEMPOTENCY), digests)
+            KEYS(connection, digests)
         if position % IDEMPOTENCY_SWEEP == 0:
             connection.execute(sa.delete(IDEMPOTENCY).where(IDEMPOTENCY.c.at < now - IDEMPOTENCY_KEPT_US))
         if written:
@@ -95,7 +97,7 @@ class Deciding:
         keys = [submission.key for submission in batch if submission.key is not None]
         if not keys:
             return {}
-        found = connection.execute(sa.select(IDEMPOTENCY).where(IDEMPOTENCY.c.key.in_(keys)))
+        found = connection.execute(KNOWN, {"keys": keys})
         return {row.key: (row.digest, row.receipt) for row in found}
 
     @staticmethod

@@ -5,6 +5,7 @@ transaction under way; who undoes a request puts back the heads that it moved, w
 """
 
 from collections import Counter
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from command.base import entry as entries
 from command.base.clock import Clock
 from command.base.entry import NO_HASH, SALT_BYTES, Draft, Entry, Stream, Written
 from command.domain.incident import INCIDENT
+from command.log.filling import Filling
 from command.log.folding import Folding
 from command.log.intake import Counters, Intake
 from command.log.store import ENTRY, HEAD, SEAL, STREAM
@@ -22,6 +24,12 @@ from command.log.submission import Submission
 from command.log.workspace import Workspace
 
 STREAM_CACHE_MAX = 20_000
+
+OWN_ENTRIES = Filling(ENTRY, ("number", "stream", "seq", "position", "leaf", "hash", "data", "salt", "private", "path"))
+SEALS = Filling(SEAL, ("position", "root", "count", "alg", "signature"))
+NEW_STREAMS = Filling(STREAM, ("id", "subject", "origin", "generation", "length", "head"))
+GROW = sa.update(STREAM).where(STREAM.c.id == sa.bindparam("key"))
+COUNT = sa.update(HEAD)
 
 
 class StreamHead:
@@ -153,39 +161,35 @@ class Recording:
     def insert(self, connection: Connection, written: list[Written], position: int) -> None:
         touched = Counter(record.entry.subject for record in written)
         seal, paths = entries.seal(self._key, [record.hash for record in written])
-        rows = []
-        for leaf, (record, path) in enumerate(zip(written, paths, strict=True)):
-            self._counters.entries += 1
-            rows.append(
-                {
-                    "number": self._counters.entries,
-                    "stream": self._streams[record.entry.subject].id,
-                    "seq": record.entry.seq,
-                    "position": position,
-                    "leaf": leaf,
-                    "hash": record.hash,
-                    "data": record.data,
-                    "salt": record.salt,
-                    "private": record.private,
-                    "path": path,
-                }
+        first = self._counters.entries + 1
+        self._counters.entries += len(written)
+        rows = [
+            (
+                first + leaf,
+                self._streams[record.entry.subject].id,
+                record.entry.seq,
+                position,
+                leaf,
+                record.hash,
+                record.data,
+                record.salt,
+                record.private,
+                path,
             )
-        connection.execute(sa.insert(ENTRY), rows)
-        connection.execute(
-            sa.insert(SEAL).values(
-                position=position, root=seal.root, count=seal.count, alg=seal.alg, signature=seal.signature
-            )
-        )
-        new, grown = [], []
+            for leaf, (record, path) in enumerate(zip(written, paths, strict=True))
+        ]
+        OWN_ENTRIES(connection, rows)
+        SEALS(connection, [(position, seal.root, seal.count, seal.alg, seal.signature)])
+        new: list[tuple[Any, ...]] = []
+        grown: list[dict[str, Any]] = []
         for subject, count in touched.items():
             head = self._streams[subject]
             if count == head.length:
-                name = {"subject": subject, "origin": self._node, "generation": self.generation}
-                new.append({"id": head.id, "length": head.length, "head": head.head, **name})
+                new.append((head.id, subject, self._node, self.generation, head.length, head.head))
             else:
                 grown.append({"key": head.id, "length": head.length, "head": head.head})
         if new:
-            connection.execute(sa.insert(STREAM), new)
+            NEW_STREAMS(connection, new)
         if grown:
-            connection.execute(sa.update(STREAM).where(STREAM.c.id == sa.bindparam("key")), grown)
-        connection.execute(sa.update(HEAD).values(entries=self._counters.entries))
+            connection.execute(GROW, grown)
+        connection.execute(COUNT, {"entries": self._counters.entries})

@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from command.base.errors import Corrupt, FenghuoError, Rejected, Unavailable
 from command.base.projection import Row, Table
+from command.log.filling import Filling
 
 T = TypeVar("T")
 SCHEMA_HEAD = "0003"
@@ -37,9 +38,9 @@ BUSY_MS = 5_000
 PURGE_WAIT_MS = 250
 """Emptying the WAL waits for its readers with the writer's lock in hand: a long one (a backup) must not stop the commits."""
 
-WRITER_CACHE_KB = 65_536
-READER_CACHE_KB = 8_192
-"""Of each of several connections; what they don't keep, the kernel's page cache does."""
+CACHE_KB = 4_096
+"""Of each of several connections; what they don't keep, the kernel's page cache does, at the same speed: with 64 MB an entry
+cost the writer as much CPU, and the node grew by 20 MB an hour until they were full."""
 
 metadata = sa.MetaData()
 _Big = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -198,25 +199,12 @@ class Shelf:
         self.sql = sql_table(table, into)
         self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(table.row).decode
         self._columns = ("id", *table.index)
+        self._fill = Filling(self.sql, [*self._columns, "row"], replace=True)
         self._get = sa.select(self.sql.c.row).where(self.sql.c.id == sa.bindparam("key"))
 
-    def values(self, row: Row) -> dict[str, Any]:
-        found = {name: getattr(row, name) for name in self._columns}
-        found["row"] = msgspec.json.encode(row)
-        return found
-
     def upsert(self, connection: Connection, rows: Iterable[Row]) -> None:
-        insert: Any
-        if connection.dialect.name == "sqlite":
-            from sqlalchemy.dialects.sqlite import insert
-        else:
-            from sqlalchemy.dialects.postgresql import insert
-        statement = insert(self.sql)
-        names = [*self.table.index, "row"]
-        statement = statement.on_conflict_do_update(
-            index_elements=["id"], set_={name: statement.excluded[name] for name in names}
-        )
-        connection.execute(statement, [self.values(row) for row in rows])
+        encode = msgspec.json.encode
+        self._fill(connection, [(*[getattr(row, name) for name in self._columns], encode(row)) for row in rows])
 
     def delete(self, connection: Connection, keys: list[str]) -> None:
         connection.execute(sa.delete(self.sql).where(self.sql.c.id == sa.bindparam("key")), [{"key": k} for k in keys])
@@ -370,7 +358,7 @@ class Store:
                 "journal_mode=WAL",
                 "synchronous=FULL",
                 f"busy_timeout={BUSY_MS}",
-                f"cache_size=-{WRITER_CACHE_KB if immediate else READER_CACHE_KB}",
+                f"cache_size=-{CACHE_KB}",
                 f"wal_autocheckpoint={WAL_PAGES_MAX}",
                 "secure_delete=ON",  # what is deleted is overwritten: an erased part must not stay in a free page
             ):

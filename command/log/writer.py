@@ -27,7 +27,7 @@ from command.domain.generation import OpenGeneration
 from command.log.deciding import Deciding
 from command.log.folding import Folding
 from command.log.intake import RECEIVE_ENTRIES_MAX, Counters, Held, Intake, Keys, Taken, recheck
-from command.log.recording import Recording
+from command.log.recording import COUNT, Recording
 from command.log.store import HEAD, STREAM, Store, guarded, set_meta
 from command.log.submission import Commit as Commit
 from command.log.submission import Receipt as Receipt
@@ -39,6 +39,8 @@ BATCH_REQUESTS_MAX = 256
 QUEUE_MAX = 20_000
 ARRIVALS_MAX = 64
 """Batches of other nodes' entries that wait for the writer."""
+
+MOVE = sa.update(HEAD).where(HEAD.c.id == 1, HEAD.c.holder == sa.bindparam("me"))
 
 T = TypeVar("T")
 journal = structlog.get_logger("log")
@@ -347,9 +349,7 @@ class Log:
     def _move(self, connection: Connection) -> int:
         """The next position, under our name."""
         position = self.position + 1
-        moved = connection.execute(
-            sa.update(HEAD).where(HEAD.c.id == 1, HEAD.c.holder == self._holder).values(position=position)
-        )
+        moved = connection.execute(MOVE, {"me": self._holder, "position": position})
         if moved.rowcount != 1:
             self.failed = "Another server has taken over this database."
             raise Unavailable("log.lease_lost", self.failed)
@@ -368,7 +368,7 @@ class Log:
         for one in taken.fresh:
             self._recording.forget(one.entry.subject)  # what others wrote there is named by the next own entry
         changes = self._rows.flush()
-        connection.execute(sa.update(HEAD).values(entries=self._counters.entries))
+        connection.execute(COUNT, {"entries": self._counters.entries})
         written = [] if arrival.ahead else taken.fresh
         return taken, Commit(position=position, changes=changes, written=written, loose=taken.loose)
 

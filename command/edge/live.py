@@ -15,6 +15,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,13 +24,13 @@ from aiohttp import WSMsgType, web
 from sqlalchemy.engine import Connection
 
 from command.base.clock import Clock
-from command.base.entry import Written
 from command.base.errors import Denied, FenghuoError, Missing, Rejected
 from command.base.projection import Change, Row, Table, no_topics
 from command.base.rights import RIGHTS, Actor, Relation, Scope, Tree, allowed, widest
 from command.base.schema import Id
 from command.base.supervise import spawn
 from command.edge.auth import Session
+from command.edge.recent import Item, Recent
 from command.log.store import Store
 from command.log.timeline import TIMELINE, item_of, position_of
 from command.log.writer import Commit
@@ -37,9 +38,8 @@ from command.log.writer import Commit
 CLIENTS_MAX = 2_000
 TOPICS_MAX = 20
 FRAME_BYTES_MAX = 64 * 1024
-RING_COMMITS = 5_000
-RING_ITEMS_MAX = 10_000
-"""Changes remembered for screens that come back: one commit may move a thousand units."""
+SNAPSHOT_TRIES = 5
+"""How often a snapshot is read again because more was committed meanwhile than is remembered."""
 PENDING_FRAMES_MAX = 200
 TICK_S = 0.04
 TICK_PER_CLIENT_S = 0.0001
@@ -109,21 +109,6 @@ class _Client:
     slow: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Item:
-    """One change as it travels: `topics` it goes to, the rows before and after; or, on a timeline, the entry and its
-    position, which become a row only when somebody looks."""
-
-    table: str
-    key: str
-    topics: frozenset[str]
-    before: Row | None = None
-    after: Row | None = None
-    written: Written | None = None
-    branch: bool = False
-    position: int = 0
-
-
 class Live:
     """Owns the sockets. Feed it with `on_commit`; run `run()` supervised; hand requests to `serve()`."""
 
@@ -134,9 +119,8 @@ class Live:
         self._topics = {topic.name.partition("/")[0]: topic for topic in topics}
         self._visible = visible
         self._clients: set[_Client] = set()
-        self._ring: deque[tuple[int, list[_Item]]] = deque()
-        self._ring_items = 0
-        self._fresh: list[_Item] = []
+        self._recent = Recent(lambda table, row: store.shelves[table].decode(row))
+        self._fresh: list[Item] = []
         self._position = 0
         self._wake = asyncio.Event()
 
@@ -171,9 +155,9 @@ class Live:
             now = frozenset(topics(change.after) if change.after is not None else ())
             if before - now:
                 # Nothing more of it will travel there: gone for who follows only those topics, else the row comes next.
-                items.append(_Item(table=change.table, key=change.key, before=change.before, topics=before - now))
+                items.append(Item(table=change.table, key=change.key, before=change.before, topics=before - now))
             if now:
-                item = _Item(table=change.table, key=change.key, before=change.before, after=change.after, topics=now)
+                item = Item(table=change.table, key=change.key, before=change.before, after=change.after, topics=now)
                 items.append(item)
         timelines: dict[str, frozenset[str]] = {}
         for written in commit.written:
@@ -181,29 +165,22 @@ class Live:
             if subject.startswith("incident/"):
                 topics_of = timelines.setdefault(subject, frozenset((subject,)))
                 key = written.hash.hex()
-                item = _Item(table=TIMELINE, key=key, topics=topics_of, written=written, position=commit.position)
+                item = Item(table=TIMELINE, key=key, topics=topics_of, written=written, position=commit.position)
                 items.append(replace(item, branch=True) if written.hash in commit.loose else item)
         for written, position, loose in commit.bared:
             topics_of = frozenset((written.entry.subject,))
             key = written.hash.hex()
             items.append(
-                _Item(table=TIMELINE, key=key, topics=topics_of, written=written, position=position, branch=loose)
+                Item(table=TIMELINE, key=key, topics=topics_of, written=written, position=position, branch=loose)
             )
         self._position = commit.position
-        self._remember(commit.position, items)
+        self._recent.add(commit.position, items)
         self._fresh.extend(items)
         self._wake.set()
         if any(_moved(change) for change in commit.changes):
             # Who stands above whom decides what everybody sees, and no row of theirs has changed: all begin afresh.
-            self._ring.clear()
-            self._ring_items = 0
+            self._recent.clear()
             self._close(lambda client: True, 4409, b"rights changed")
-
-    def _remember(self, position: int, items: list[_Item]) -> None:
-        self._ring.append((position, items))
-        self._ring_items += len(items)
-        while len(self._ring) > RING_COMMITS or (self._ring_items > RING_ITEMS_MAX and len(self._ring) > 1):
-            self._ring_items -= len(self._ring.popleft()[1])
 
     async def run(self) -> None:
         """Send what was committed, coalesced per tick, and a heartbeat."""
@@ -224,7 +201,7 @@ class Live:
                 self._heartbeat()
             await asyncio.sleep(TICK_S + TICK_PER_CLIENT_S * len(self._clients))
 
-    def _fan_out(self, items: list[_Item], position: int) -> None:
+    def _fan_out(self, items: list[Item], position: int) -> None:
         memo: dict[Any, str | None] = {}
         frames: dict[tuple[str, ...], str] = {}
         for client in self._clients:
@@ -240,7 +217,7 @@ class Live:
                 frames[parts] = frame
             self._send(client, frame)
 
-    def _fragments(self, client: _Client, items: Iterable[_Item], memo: dict[Any, str | None]) -> Iterable[str]:
+    def _fragments(self, client: _Client, items: Iterable[Item], memo: dict[Any, str | None]) -> Iterable[str]:
         actor = client.session.actor
         for item in items:
             if client.topics.isdisjoint(item.topics):
@@ -252,7 +229,7 @@ class Live:
             if fragment is not None:
                 yield fragment
 
-    def _standing(self, actor: Actor, item: _Item) -> Any:
+    def _standing(self, actor: Actor, item: Item) -> Any:
         """What of the actor matters for this item: two actors of equal standing see the same."""
         mine = {actor.person, actor.unit, actor.account}
         near = []
@@ -263,7 +240,7 @@ class Live:
                 near.append((scope.owner in mine, not mine.isdisjoint(scope.parties)))
         return (actor.roles, actor.organisation, *near)
 
-    def _fragment(self, actor: Actor, item: _Item) -> str | None:
+    def _fragment(self, actor: Actor, item: Item) -> str | None:
         if item.written is not None:
             return _change(TIMELINE, item.key, item_of(item.written, item.position, branch=item.branch))
         after = self.view(actor, item.table, item.after) if item.after is not None else None
@@ -285,7 +262,11 @@ class Live:
         if len(client.frames) < PENDING_FRAMES_MAX:
             client.frames.append(frame)
             client.wake.set()
-        elif not client.slow:
+        else:
+            self._drop_slow(client)
+
+    def _drop_slow(self, client: _Client) -> None:
+        if not client.slow:
             client.slow = True  # its writer waits for a buffer that nobody empties: don't wait for it
             journal.warning("client.too_slow", account=client.session.actor.account)
             spawn("live.slow", self._goodbye(client, 1013, b"too slow"))
@@ -396,18 +377,28 @@ class Live:
         if len(client.topics) >= TOPICS_MAX and name not in client.topics:
             raise Rejected("live.topics", f"One socket follows {TOPICS_MAX} topics at most.")
 
-        def read(connection: Connection) -> tuple[int, Scope | None, dict[str, list[Row]]]:
+        def read(connection: Connection, *, whole: bool) -> tuple[int, Scope | None, dict[str, list[Row]]]:
             scope = topic.gate(self._store, connection, key) if topic.gate is not None else None
-            position = position_of(connection)
-            return position, scope, {} if self._resumable(since) else topic.rows(self._store, connection, key)
+            return position_of(connection), scope, topic.rows(self._store, connection, key) if whole else {}
 
-        position, scope, tables = await self._store.read(read)
-        if scope is not None and not allowed(actor, topic.right, scope, self._tree):
-            raise Missing("live.topic", f"There is no topic '{name[:80]}'.")
-        client.topics.add(name)
-        if since is not None and self._resumable(since):
-            self._resume(client, name, since)
-            return
+        for _ in range(SNAPSHOT_TRIES):
+            resumes = since is not None and self._resumable(since)
+            position, scope, tables = await self._store.read(partial(read, whole=not resumes))
+            if scope is not None and not allowed(actor, topic.right, scope, self._tree):
+                raise Missing("live.topic", f"There is no topic '{name[:80]}'.")
+            if resumes and since is not None and self._resumable(since):
+                client.topics.add(name)
+                self._resume(client, name, since)
+                return
+            if not resumes and (position >= self._position or self._recent.reaches(position)):
+                client.topics.add(name)
+                self._show(client, name, position, tables)
+                return
+        self._drop_slow(client)
+
+    def _show(self, client: _Client, name: str, position: int, tables: dict[str, list[Row]]) -> None:
+        """A snapshot, and what was committed since it was read."""
+        actor = client.session.actor
         seen = {
             table: self.view_all(actor, table, rows) if table != TIMELINE else rows for table, rows in tables.items()
         }
@@ -415,10 +406,8 @@ class Live:
         self._send(client, msgspec.json.encode(body).decode())
         self._catch_up(client, name, position)
 
-    def _resumable(self, since: int | None) -> bool:
-        if since is None or since > self._position:
-            return False
-        return since == self._position or (bool(self._ring) and self._ring[0][0] <= since + 1)
+    def _resumable(self, since: int) -> bool:
+        return since == self._position or (since < self._position and self._recent.reaches(since))
 
     def _resume(self, client: _Client, name: str, since: int) -> None:
         self._catch_up(client, name, since)
@@ -428,8 +417,7 @@ class Live:
 
     def _catch_up(self, client: _Client, name: str, since: int) -> None:
         """Changes of one topic between a snapshot (or the client's last word) and now, before it joins the feed."""
-        items = [item for position, items in self._ring if position > since for item in items if name in item.topics]
-        parts = list(self._fragments(client, items, {})) if items else []
+        parts = list(self._fragments(client, self._recent.since(since, name), {}))
         if parts:
             self._send(client, f'{{"type":"changes","position":{self._position},"rows":[{",".join(parts)}]}}')
 

@@ -4,7 +4,6 @@ Belongs to the writer thread. Never commits. Invariant: while the log holds the 
 one; after a failed commit the cache is emptied, because it may know rows that never were.
 """
 
-from collections import OrderedDict
 from typing import Any, cast
 
 from sqlalchemy.engine import Connection
@@ -13,6 +12,8 @@ from command.base.projection import Change, R, Row, Table
 from command.log.store import Store
 
 CACHE_ROWS_MAX = 50_000
+CACHE_COMMITS = 1_000
+"""A row that no commit has used for so many, or at most twice as many, is forgotten: the memory of a steady node is steady."""
 
 Key = tuple[str, str]
 
@@ -22,7 +23,9 @@ class Workspace:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._cache: OrderedDict[Key, Row | None] = OrderedDict()
+        self._young: dict[Key, Row | None] = {}
+        self._old: dict[Key, Row | None] = {}
+        self._commits = 0
         self._before: dict[Key, Row | None] = {}
         self._dirty: dict[Key, Row | None] = {}
         self._journal: list[tuple[Key, bool, Row | None]] = []
@@ -50,10 +53,10 @@ class Workspace:
         name = (table.name, key)
         if name in self._dirty:
             return cast("R | None", self._dirty[name])
-        if name in self._cache:
-            return cast("R | None", self._cache[name])
+        if name in self._young:
+            return cast("R | None", self._young[name])
         assert self.connection is not None
-        row = self._store.shelf(table).get(self.connection, key)
+        row = self._old[name] if name in self._old else self._store.shelf(table).get(self.connection, key)
         self._remember(name, row)
         return cast("R | None", row)
 
@@ -112,10 +115,13 @@ class Workspace:
     def committed(self) -> None:
         for key, row in self._dirty.items():
             self._remember(key, row)
+        self._commits += 1
+        if self._commits % CACHE_COMMITS == 0:
+            self._age()
 
     def forget(self) -> None:
         """After a failed commit."""
-        self._cache.clear()
+        self._young, self._old = {}, {}
 
     def _set(self, key: Key, before: Row | None, row: Row | None) -> None:
         was_dirty = key in self._dirty
@@ -125,10 +131,13 @@ class Workspace:
         self._dirty[key] = row
 
     def _remember(self, key: Key, row: Any) -> None:
-        self._cache[key] = row
-        self._cache.move_to_end(key)
-        if len(self._cache) > CACHE_ROWS_MAX:
-            self._cache.popitem(last=False)
+        if len(self._young) >= CACHE_ROWS_MAX // 2:
+            self._age()
+        self._young[key] = row
+
+    def _age(self) -> None:
+        """What was used since the last time becomes old; what was old and not used since is forgotten."""
+        self._young, self._old = {}, self._young
 
 
 class Scratch:

@@ -5,6 +5,9 @@ import random
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import pytest
+
 from command.base.clock import MICROSECONDS
 from command.base.projection import Change
 from command.base.rights import Role
@@ -12,8 +15,8 @@ from command.base.schema import Place
 from command.domain.location import LOCATION
 from command.domain.registry import UnitKind
 from command.domain.registry_edits import SaveUnit
-from command.edge.live import RING_ITEMS_MAX
 from command.edge.location_api import FIXES_MAX
+from command.edge.recent import CHANGE_OCTETS, RECENT_OCTETS_MAX
 from command.log.writer import Commit
 from geo import CODES, coord, region
 from tests.command.places import LAT, LON, NOW, Places, places
@@ -155,22 +158,53 @@ async def test_the_picture_shows_every_unit_and_each_of_its_moves(database_url: 
             assert {key for key, _ in moves} == {p.world.unit}
 
 
-async def test_the_feed_remembers_a_bounded_number_of_moves(database_url: str, tmp_path: Path) -> None:
+async def test_the_feed_remembers_moves_up_to_a_number_of_octets(database_url: str, tmp_path: Path) -> None:
     async with places(database_url, tmp_path) as p:
         await people(p)
         await p.report(p.fix())
         (row,) = await p.rows(LOCATION)
-        since = p.node.log.position
-        for number in (1, 2):
-            half = [
-                Change(table="location", key=str(i), before=None, after=row) for i in range(RING_ITEMS_MAX // 2 + 1)
-            ]
-            p.live.on_commit(Commit(position=since + number, changes=half, written=[]))
-        headers = {"Authorization": f"Bearer {p.tokens['elsewhere']}", "Origin": p.base}
-        for known, answer in ((since, "snapshot"), (since + 1, "resumed")):
-            async with p.http.ws_connect(f"{p.base}/api/v1/live", headers=headers) as socket:
+        newest = p.node.log.position
+        count = RECENT_OCTETS_MAX // 2 // (CHANGE_OCTETS + len(msgspec.json.encode(row))) + 1
+        half = [Change(table="location", key=str(i), before=None, after=row) for i in range(count)]
+        for position in (newest - 1, newest):
+            p.live.on_commit(Commit(position=position, changes=half, written=[]))
+        for known, answer in ((newest - 2, "snapshot"), (newest - 1, "resumed")):
+            async with _screen(p) as socket:
                 await socket.send_json({"type": "subscribe", "topic": "picture", "since": known})
-                assert (await socket.receive_json())["type"] == answer
+                kinds = [(await socket.receive_json())["type"]]
+                if kinds == ["changes"]:
+                    kinds.append((await socket.receive_json())["type"])
+                assert kinds[-1] == answer
+
+
+async def test_a_screen_that_comes_back_too_late_by_a_moment_gets_the_whole_picture(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with places(database_url, tmp_path) as p:
+        await people(p)
+        await p.report(p.fix())
+        known, read = p.node.log.position - 1, p.node.store.read
+
+        async def slowly(work: Any) -> Any:
+            """Meanwhile so much is committed that what the screen lacks is no longer remembered."""
+            monkeypatch.setattr(p.node.store, "read", read)
+            found = await read(work)
+            p.live._recent.clear()
+            p.clock.advance(5)
+            await p.report(p.fix(LON + 0.001))
+            return found
+
+        async with _screen(p) as socket:
+            monkeypatch.setattr(p.node.store, "read", slowly)
+            await socket.send_json({"type": "subscribe", "topic": "picture", "since": known})
+            snapshot = await socket.receive_json()
+            assert snapshot["type"] == "snapshot"
+            assert [row["id"] for row in snapshot["tables"]["location"]] == [p.world.unit]
+
+
+def _screen(p: Places) -> Any:
+    headers = {"Authorization": f"Bearer {p.tokens['officer']}", "Origin": p.base}
+    return p.http.ws_connect(f"{p.base}/api/v1/live", headers=headers)
 
 
 async def test_a_report_of_more_than_a_thousand_fixes_is_refused(database_url: str, tmp_path: Path) -> None:

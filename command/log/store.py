@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from command.base.errors import Corrupt, FenghuoError, Rejected, Unavailable
 from command.base.projection import Row, Table
+from command.log.filling import Filling
 
 T = TypeVar("T")
 SCHEMA_HEAD = "0003"
@@ -198,25 +199,12 @@ class Shelf:
         self.sql = sql_table(table, into)
         self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(table.row).decode
         self._columns = ("id", *table.index)
+        self._fill = Filling(self.sql, [*self._columns, "row"], replace=True)
         self._get = sa.select(self.sql.c.row).where(self.sql.c.id == sa.bindparam("key"))
 
-    def values(self, row: Row) -> dict[str, Any]:
-        found = {name: getattr(row, name) for name in self._columns}
-        found["row"] = msgspec.json.encode(row)
-        return found
-
     def upsert(self, connection: Connection, rows: Iterable[Row]) -> None:
-        insert: Any
-        if connection.dialect.name == "sqlite":
-            from sqlalchemy.dialects.sqlite import insert
-        else:
-            from sqlalchemy.dialects.postgresql import insert
-        statement = insert(self.sql)
-        names = [*self.table.index, "row"]
-        statement = statement.on_conflict_do_update(
-            index_elements=["id"], set_={name: statement.excluded[name] for name in names}
-        )
-        connection.execute(statement, [self.values(row) for row in rows])
+        encode = msgspec.json.encode
+        self._fill(connection, [(*[getattr(row, name) for name in self._columns], encode(row)) for row in rows])
 
     def delete(self, connection: Connection, keys: list[str]) -> None:
         connection.execute(sa.delete(self.sql).where(self.sql.c.id == sa.bindparam("key")), [{"key": k} for k in keys])

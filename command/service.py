@@ -29,7 +29,7 @@ from command.base.supervise import end, forever, spawn
 from command.domain.generation import OpenGeneration
 from command.domain.registry import ORGANISATION, OrganisationTree
 from command.edge import health
-from command.edge.api import NODE, Node, Route, add_routes, check_routes, errors
+from command.edge.api import NODE, Node, Route, add_routes, check_routes, errors, sharing
 from command.edge.auth import Auth
 from command.edge.files import FrontEnd, security_headers
 from command.edge.live import Live, Topic, Visible, check_topics
@@ -261,7 +261,7 @@ class Service:
     async def _listen(self, routes: Sequence[Route]) -> None:
         patience = self._patience
         app = web.Application(
-            middlewares=[patience.hear, request_ids, health.measure, security_headers, errors],
+            middlewares=[patience.hear, request_ids, health.measure, security_headers, sharing, errors],
             client_max_size=4 * 1024 * 1024,
         )
         app[NODE] = self.node

@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client import generate_latest
 
 from command.domain.meeting import ChairAct
-from command.edge.api import Call, Node, Route
+from command.edge.api import PUBLIC, Call, Node, Route
 from command.log.writer import Receipt
 from media.sdpfrag import FRAGMENT_TYPE
 from media.signalling import Conferences
@@ -124,9 +124,7 @@ def _patch(path: str, summary: str, handler: Any) -> Route:
 
 
 def _options(path: str, summary: str, handler: Any) -> Route:
-    return Route(
-        method="OPTIONS", path=path, right="room.join", summary=summary, handler=handler, status=204, produces=""
-    )
+    return Route(method="OPTIONS", path=path, right=PUBLIC, summary=summary, handler=handler, produces="")
 
 
 ROUTES: tuple[Route, ...] = (

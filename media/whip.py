@@ -19,6 +19,7 @@ from media.seat import Frame, IceSession
 from media.signalling import Conferences
 
 SDP_TYPE = "application/sdp"
+PREFLIGHT_S = 3600
 
 
 class Viewing(Value, frozen=True, kw_only=True):
@@ -137,13 +138,23 @@ class Whip:
 
 
 async def endpoint_options(call: Call) -> web.Response:
-    """OPTIONS of an endpoint (RFC 9725 §4.2): what may be posted."""
-    return web.Response(status=204, headers={"Allow": "OPTIONS, POST", "Accept-Post": SDP_TYPE})
+    """OPTIONS of an endpoint (RFC 9725 §4.2): what may be posted, by pages of other sites too (Fetch §3.2.2)."""
+    return _options("OPTIONS, POST", **{"Accept-Post": SDP_TYPE})
 
 
 async def resource_options(call: Call) -> web.Response:
     """OPTIONS of a resource: what may be patched."""
-    return web.Response(status=204, headers={"Allow": "DELETE, OPTIONS, PATCH", "Accept-Patch": FRAGMENT_TYPE})
+    return _options("DELETE, OPTIONS, PATCH", **{"Accept-Patch": FRAGMENT_TYPE})
+
+
+def _options(methods: str, **accepted: str) -> web.Response:
+    allowed = {
+        "Allow": methods,
+        "Access-Control-Allow-Methods": methods,
+        "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match",
+        "Access-Control-Max-Age": str(PREFLIGHT_S),
+    }
+    return web.Response(headers=allowed | accepted)
 
 
 async def _offer(call: Call) -> str:

@@ -22,7 +22,7 @@ from command.base.entry import By
 from command.base.errors import Denied, FenghuoError, Rejected, TooLarge, TooSlow, Unauthenticated, Unsupported
 from command.base.rights import RIGHTS, Actor, Relation, Tree, widest
 from command.base.schema import Id
-from command.edge.auth import Auth, Session
+from command.edge.auth import Auth, Session, bearer_of
 from command.edge.live import Live
 from command.log.bus import Bus
 from command.log.store import Store
@@ -41,6 +41,14 @@ BODY_S = 30.0
 """How long a JSON body may take to arrive. Uploads have their own limits."""
 KEY_MAX = 128
 PREFIX = "/api/v1"
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+"""RFC 9110 §9.2.1: they change nothing, so nobody asks where they come from."""
+SHARED = ("/whip/", "/whep/")
+"""What pages of other sites may call (RFC 9725 §4.2), by bearer token alone: to "*" no browser sends a cookie."""
+SHARED_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Location, ETag, Accept-Patch, Accept-Post, Allow, Retry-After",
+}
 
 journal = structlog.get_logger("api")
 
@@ -180,11 +188,11 @@ def check_routes(routes: Iterable[Route]) -> None:
 def check_origin(request: web.Request, config: Config) -> None:
     """Refuse a cross-site request: browsers name their Origin on every unsafe method and every WebSocket.
 
-    A caller that proves itself by a bearer token sends no cookie and needs no Origin.
+    A caller that proves itself by a bearer token needs none: its cookie doesn't count, and no foreign page knows the token.
     """
-    origin = request.headers.get("Origin")
-    if origin is None and request.headers.get("Authorization", "").startswith("Bearer "):
+    if bearer_of(request) is not None:
         return
+    origin = request.headers.get("Origin")
     own = config.public_url or f"{request.scheme}://{request.host}"
     if origin != own.rstrip("/"):
         raise Denied(
@@ -268,7 +276,7 @@ def _check_path(kinds: Mapping[str, Any], request: web.Request) -> None:
 
 async def _body(route: Route, request: web.Request) -> Any:
     if route.raw and route.right != GATEWAY and request.content_type not in route.raw:
-        raise Unsupported("body.type", f"Send the body as {' or '.join(route.raw)}.")
+        raise Unsupported("body.type", f"Send the body as {' or '.join(route.raw)}.", accept=list(route.raw))
     if route.request is None or route.raw:
         return None
     value = await read_json(request)
@@ -336,7 +344,7 @@ def _endpoint(route: Route) -> Callable[[web.Request], Awaitable[web.StreamRespo
         open_to_all = route.right in (PUBLIC, GATEWAY)
         if not open_to_all and not node.auth.proof(request):
             raise Unauthenticated("auth.none", "Sign in first, or send a bearer token.")
-        if request.method not in ("GET", "HEAD") and route.right != GATEWAY:
+        if request.method not in SAFE_METHODS and route.right != GATEWAY:
             check_origin(request, node.config)
         session = None
         if not open_to_all:
@@ -358,6 +366,17 @@ def _endpoint(route: Route) -> Callable[[web.Request], Awaitable[web.StreamRespo
 
 
 @web.middleware
+async def sharing(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Lets pages of other sites read what `SHARED` answers. Stands outside `errors`: they are to read errors too."""
+    response = await handler(request)
+    if request.path.startswith(SHARED):
+        response.headers.update(SHARED_HEADERS)
+    return response
+
+
+@web.middleware
 async def errors(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
@@ -371,6 +390,9 @@ async def errors(
         headers = {"Retry-After": str(wait_s)} if error.status in (429, 503) else {}
         if error.status == 401:
             headers["WWW-Authenticate"] = "Bearer"  # RFC 9110 §15.5.2
+        accepted = error.details.get("accept")
+        if isinstance(accepted, list):  # RFC 5789 §2.2; Linked Data Platform 1.0 §7.1.2 for POST
+            headers["Accept-Patch" if request.method == "PATCH" else "Accept-Post"] = ", ".join(accepted)
         return web.Response(
             body=encode(problem(error)), status=error.status, content_type="application/json", headers=headers
         )
@@ -378,7 +400,7 @@ async def errors(
         if error.status < 400:
             raise
         headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-        if not request.path.startswith(("/api/", "/whip/", "/whep/")):
+        if not request.path.startswith(("/api/", *SHARED)):
             return web.Response(text=error.reason, status=error.status, headers=headers)
         body = {"code": f"http.{error.status}", "hint": error.reason}
         return web.Response(body=encode(body), status=error.status, content_type="application/json", headers=headers)

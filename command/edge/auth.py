@@ -47,6 +47,15 @@ ONE_TIME_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 NEVER = 2**62
 
 
+def bearer_of(request: web.Request) -> str | None:
+    """The token of an Authorization header (RFC 6750 §2.1; the scheme in any case, RFC 9110 §11.1), None without one.
+
+    Whoever sends the header proves themselves by it or not at all: a cookie beside it doesn't count.
+    """
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """A signed-in session. `demanded` names what must be set first ("password", "totp"); until then it is `limited`.
 
@@ -264,8 +273,8 @@ class Auth:
 
     async def session_of(self, request: web.Request) -> Session:
         """The session of a request, from its cookie or bearer token. Raises `Unauthenticated`."""
-        header = request.headers.get("Authorization", "")
-        token = header[7:] if header.startswith("Bearer ") else request.cookies.get(COOKIE)
+        bearer = bearer_of(request)
+        token = request.cookies.get(COOKIE) if bearer is None else bearer
         if not token:
             raise Unauthenticated("auth.none", "Sign in first.")
         key = token_hash(token)

@@ -14,7 +14,7 @@ import msgspec
 
 from command.base.rights import RIGHTS
 from command.base.schema import Id, Value
-from command.edge.api import GATEWAY, JSON_TYPE, PREFIX, PUBLIC, Call, Route
+from command.edge.api import GATEWAY, JSON_TYPE, PREFIX, PUBLIC, SAFE_METHODS, Call, Route
 
 
 class Problem(Value, frozen=True, kw_only=True):
@@ -56,7 +56,7 @@ def statuses(route: Route) -> list[int]:
         found.add(400)
     if route.right not in (PUBLIC, GATEWAY):
         found |= {401, 403, 503}
-    if route.method != "GET":
+    if route.method not in SAFE_METHODS:
         found.add(403)
     if route.fields:
         found |= {404, 422}

@@ -19,6 +19,7 @@ from command.domain.account import CreateAccount
 from command.domain.meeting import ROOM, CloseRoom, OpenRoom, Room
 from command.domain.registry import ACCOUNT
 from command.edge.api import Node
+from command.edge.auth import COOKIE
 from media.sdp import SDP_BYTES_MAX
 from media.sdpfrag import FRAGMENT_BYTES_MAX, FRAGMENT_TYPE
 from tests.node import NODE, World, service, world
@@ -293,7 +294,44 @@ async def test_patches_that_cannot_be_taken_are_refused_and_change_nothing(site:
     assert (await site.patch(location, TRICKLED, etag, **{"Content-Type": SDP}))[::2] == (415, "body.type")
     assert (await site.patch(f"/{edge}/{site.room}/none", TRICKLED, "*"))[::2] == (404, f"{edge}.missing")
     assert (await site.patch(location, TRICKLED, etag))[0] == 204
-    async with site.http.options(site.base + location, headers=headers) as answer:
-        assert (answer.status, answer.headers["Accept-Patch"]) == (204, FRAGMENT_TYPE)
-    async with site.http.options(f"{site.base}/{edge}/{site.room}", headers=headers) as answer:
-        assert (answer.status, answer.headers["Accept-Post"]) == (204, SDP)
+
+
+@pytest.mark.parametrize("edge", ["whip", "whep"])
+async def test_pages_of_other_sites_may_ask_with_a_token_and_read_every_answer(site: Site, edge: str) -> None:
+    foreign = {"Origin": "https://player.example"}
+    endpoint = f"{site.base}/{edge}/{site.room}"
+    for url, methods, accepts in (
+        (endpoint, "OPTIONS, POST", ("Accept-Post", SDP)),
+        (f"{endpoint}/any", "DELETE, OPTIONS, PATCH", ("Accept-Patch", FRAGMENT_TYPE)),
+    ):
+        async with site.http.options(url, headers=foreign) as answer:  # a preflight brings no token
+            assert answer.status == 200
+            assert answer.headers["Access-Control-Allow-Origin"] == "*"
+            assert "Access-Control-Allow-Credentials" not in answer.headers
+            assert answer.headers["Access-Control-Allow-Methods"] == answer.headers["Allow"] == methods
+            assert {"Authorization", "Content-Type", "If-Match"} <= set(
+                answer.headers["Access-Control-Allow-Headers"].split(", ")
+            )
+            assert answer.headers[accepts[0]] == accepts[1]
+    camera = Camera()
+    site.cameras.append(camera)
+    offer = await camera.offer(publish=edge == "whip")
+    proved = {"Authorization": f"bearer {site.token}", **foreign}  # RFC 9110 §11.1: in any case
+    async with site.http.post(endpoint, data=offer, headers={"Content-Type": SDP, **proved}) as answer:
+        assert answer.status == 201
+        assert {"Location", "ETag"} <= set(answer.headers["Access-Control-Expose-Headers"].split(", "))
+        location = answer.headers["Location"]
+    async with site.http.post(endpoint, data=offer, headers={"Content-Type": "text/plain", **proved}) as answer:
+        assert (answer.status, answer.headers["Accept-Post"]) == (415, SDP)
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    async with site.http.patch(site.base + location, data="x", headers={"Content-Type": SDP, **proved}) as answer:
+        assert (answer.status, answer.headers["Accept-Patch"]) == (415, FRAGMENT_TYPE)
+    for method, path in (("HEAD", endpoint), ("PUT", endpoint), ("GET", site.base + location)):
+        async with site.http.request(method, path, headers=proved) as answer:
+            assert answer.status == 405 and "OPTIONS" in answer.headers["Allow"]
+    cookie = {"Content-Type": SDP, "Cookie": f"{COOKIE}={site.officer}", **foreign}
+    for headers in (cookie, {**cookie, "Authorization": "Bearer"}, {**cookie, "Authorization": "Bearer wrong"}):
+        async with site.http.post(endpoint, data=offer, headers=headers) as answer:
+            assert answer.status in (401, 403)  # who is signed in here lends nothing to a foreign page
+    async with site.http.get(f"{site.base}/healthz", headers=foreign) as answer:
+        assert "Access-Control-Allow-Origin" not in answer.headers

@@ -453,10 +453,6 @@ PROBES: dict[tuple[str, str], list[Probe]] = {
     ("PATCH", "//whep/{room}/{resource}"): [
         command(OF_ROOM, _fragment("whep"), allowed_codes=("whep.missing",), at=dict.fromkeys(OF_ROOM, SELF))
     ],
-    ("OPTIONS", "//whip/{room}"): [gate(_plain("/whip/none"))],
-    ("OPTIONS", "//whep/{room}"): [gate(_plain("/whep/none"))],
-    ("OPTIONS", "//whip/{room}/{resource}"): [gate(_plain("/whip/none/none"))],
-    ("OPTIONS", "//whep/{room}/{resource}"): [gate(_plain("/whep/none/none"))],
     ("DELETE", "//whip/{room}/{resource}"): [
         # A resource belongs to who made it; that takes a real client, in the tests of media.
         command(OF_ROOM, _at("/whip/{id}/none", "closed_room"), allowed_codes=("whip.missing",),

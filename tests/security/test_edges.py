@@ -21,7 +21,7 @@ import server
 from command.base.clock import ManualClock
 from command.base.rights import Role
 from command.edge import api, files
-from command.edge.api import GATEWAY, JSON_BYTES_MAX, PUBLIC, Route
+from command.edge.api import GATEWAY, JSON_BYTES_MAX, PUBLIC, SAFE_METHODS, Route
 from command.edge.auth import COOKIE, TRIES_PER_MINUTE
 from command.edge.openapi import address, statuses
 from command.edge.patience import FIRST_REQUEST_S
@@ -30,7 +30,7 @@ from tests.security.scene import ANY, Scene, scene
 
 ROUTES = server.house().routes
 GUARDED = [route for route in ROUTES if route.right not in (PUBLIC, GATEWAY)]
-UNSAFE = [route for route in ROUTES if route.method != "GET" and route.right != GATEWAY]
+UNSAFE = [route for route in ROUTES if route.method not in SAFE_METHODS and route.right != GATEWAY]
 ID = "00000000000000000000000000"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -30,4 +30,9 @@ def bound(key: object, entry: Entry, within: str | None = None) -> bool:
     place = entry.subject if within is None else within
     if within is None and not place.startswith("incident/"):
         place = place.partition("/")[0]
-    return key == bound_id(key.partition("-")[0], entry.origin, place)
+    return bound_to(key, entry.origin, place)
+
+
+def bound_to(key: str, node: str, within: str) -> bool:
+    """Whether `node` made what has this id, within this place."""
+    return key == bound_id(key.partition("-")[0], node, within)

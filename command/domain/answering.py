@@ -15,8 +15,8 @@ from command.base.rights import Scope
 from command.base.schema import need
 from command.base.timer import TIMER, arm
 from command.domain import incident as incidents
-from command.domain.incident import Alarm
-from command.domain.nodes import above
+from command.domain.incident import INCIDENT, Alarm
+from command.domain.nodes import ever_above
 from command.domain.order import (
     ANSWERED,
     BINDING,
@@ -41,8 +41,13 @@ DECIDE_WITHIN_S = 1_800
 
 def may_progress(rows: Rows, order: Order, origin: str) -> bool:
     """Whether a node's word on an order can be its assignee's: that of the node which answers for it, of one above or below
-    that, or of the node that gave the order."""
-    return origin in (order.node, order.origin) or above(rows, origin, order.node) or above(rows, order.node, origin)
+    that, of the node that gave the order, or of the incident's owner."""
+    if origin in (order.node, order.origin):
+        return True
+    incident = rows.get(INCIDENT, order.incident)
+    if incident is not None and incident.owner == origin:
+        return True
+    return ever_above(rows, origin, order.node) or ever_above(rows, order.node, origin)
 
 
 def decide_progress(rows: Rows, request: ProgressOrder, context: Context) -> Decision:
@@ -50,6 +55,8 @@ def decide_progress(rows: Rows, request: ProgressOrder, context: Context) -> Dec
     context.allow("order.progress", Scope(parties=tuple(order.parties)))
     if order.owner is Owner.CANCELLED:
         raise Conflict("order.cancelled", "The order was cancelled; nothing more is asked of you.")
+    if not may_progress(rows, order, context.node):
+        raise Conflict("order.elsewhere", "Another node answers for this order.", node=order.node)
     if request.step is order.progress and request.step is not Progress.REPORTED:
         return Decision(id=order.id)
     receipt = request.step in (Progress.DELIVERED, Progress.READ)

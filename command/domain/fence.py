@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from command.base.area import checked
 from command.base.entry import Draft, Written
 from command.base.errors import Conflict, Rejected
-from command.base.naming import bound
+from command.base.naming import bound, bound_to
 from command.base.projection import Context, Decision, Editing, Row, Rows, Table
 from command.base.rights import Scope
 from command.base.schema import (
@@ -279,6 +279,7 @@ def decide_edit(rows: Rows, request: EditFence, context: Context) -> Decision:
     fence = need(rows, FENCE, request.id)
     context.allow("fence.edit", scope(fence))
     fresh(fence, request.version, request)
+    _here(rows, fence, context)
     if not fence.active:
         raise Conflict("fence.removed", "The fence was removed; draw a new one.")
     body: dict[str, Any] = {"fence": fence.id}
@@ -303,9 +304,23 @@ def decide_remove(rows: Rows, request: RemoveFence, context: Context) -> Decisio
     fence = need(rows, FENCE, request.id)
     context.allow("fence.edit", scope(fence))
     fresh(fence, request.version, request)
+    _here(rows, fence, context)
     if not fence.active:
         return Decision(id=fence.id)
     return Decision(drafts=[Draft(subject=fence.subject, kind="fence.removed", body={"fence": fence.id})], id=fence.id)
+
+
+def _may(rows: Rows, fence: Fence, origin: str) -> bool:
+    """Whether a node may change a fence: the one that drew it, and who owns the incident."""
+    incident = rows.get(INCIDENT, fence.incident) if fence.incident is not None else None
+    owner = incident is not None and incident.owner == origin
+    return owner or bound_to(fence.id, origin, "fence" if fence.incident is None else fence.subject)
+
+
+def _here(rows: Rows, fence: Fence, context: Context) -> None:
+    if not _may(rows, fence, context.node):
+        hint = "Another node drew this fence; change it there, or where the incident is owned."
+        raise Conflict("fence.elsewhere", hint)
 
 
 def crossing_draft(rows: Rows, crossing: Crossing) -> Draft | None:
@@ -350,7 +365,7 @@ def _windows(body: dict[str, Any]) -> list[TimeWindow]:
 
 def _edited(rows: Editing, written: Written) -> None:
     fence = rows.get(FENCE, written.entry.body["fence"])
-    if fence is None:
+    if fence is None or not _may(rows, fence, written.entry.origin):
         return
     body = written.entry.body
     plain = ("geometry", "notes", "units", "exit_buffer_m", "dwell_s", "lost_s")
@@ -366,7 +381,7 @@ def _edited(rows: Editing, written: Written) -> None:
 
 def _removed(rows: Editing, written: Written) -> None:
     fence = rows.get(FENCE, written.entry.body["fence"])
-    if fence is not None:
+    if fence is not None and _may(rows, fence, written.entry.origin):
         rows.put(FENCE, replace(fence, version=fence.version + 1, active=False, inside=[]))
 
 

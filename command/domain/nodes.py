@@ -6,7 +6,7 @@ it, or by one further up.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -204,6 +204,23 @@ def above(rows: Rows, superior: str, node: str) -> bool:
     return superior != node and superior in line(rows, node)
 
 
+def ever_above(rows: Rows, superior: str, node: str) -> bool:
+    """Whether `superior` stands above `node`, or stood there before somebody was moved: what it said then stays said."""
+    return superior in _superiors(lambda key: rows.get(NODE, key), node)
+
+
+def _superiors(known: Callable[[str], TreeNode | None], node: str) -> frozenset[str]:
+    found: set[str] = set()
+    waiting = [node]
+    while waiting and len(found) < SUPERIORS_MAX:
+        row = known(waiting.pop())
+        above = () if row is None else (*([row.parent] if row.parent else ()), *row.formerly)
+        new = [one for one in above if one not in found and one != node]
+        found.update(new)
+        waiting += new
+    return frozenset(found)
+
+
 class Hierarchy:
     """`sharing.Nodes` over the rows of the nodes. `rows` may grow under it."""
 
@@ -226,15 +243,7 @@ class Hierarchy:
 
     def superiors(self, node: str) -> frozenset[str]:
         """Every node that stands above this one, or stood above it before somebody was moved."""
-        found: set[str] = set()
-        waiting = [node]
-        while waiting and len(found) < SUPERIORS_MAX:
-            row = self._rows.get(waiting.pop())
-            above = () if row is None else (*([row.parent] if row.parent else ()), *row.formerly)
-            new = [one for one in above if one not in found and one != node]
-            found.update(new)
-            waiting += new
-        return frozenset(found)
+        return _superiors(self._rows.get, node)
 
 
 def node_of(rows: Rows, organisation: str, here: str) -> str:
@@ -389,7 +398,7 @@ def _may(rows: Rows, origin: str, node: str) -> bool:
 def _opened(rows: Editing, written: Written) -> None:
     entry, body = written.entry, written.entry.body
     generation = Generation(
-        id=entry.generation,
+        id=f"{entry.origin}.{entry.generation}",
         node=entry.origin,
         previous=body.get("previous"),
         after={stream: (at[0], at[1]) for stream, at in body.get("after", {}).items()},
@@ -400,7 +409,7 @@ def _opened(rows: Editing, written: Written) -> None:
 
 
 def _continued(rows: Editing, written: Written) -> None:
-    row = rows.get(GENERATION, written.entry.generation)
+    row = rows.get(GENERATION, f"{written.entry.origin}.{written.entry.generation}")
     if row is not None:
         more = {stream: (at[0], at[1]) for stream, at in written.entry.body["after"].items()}
         rows.put(GENERATION, replace(row, after=row.after | more))

@@ -5,7 +5,7 @@ and what came ahead, the rows are a function of the set of entries held.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -21,7 +21,7 @@ from command.domain.incident import INCIDENT
 from command.domain.issuing import issue_late
 from command.domain.nodes import NODE, Hierarchy, TreeNode, above
 from command.domain.order import ORDER, Order, Progress, binding, occupy, release
-from command.domain.tenure import ABOUT_INCIDENT, OWNERS_TIMERS, TRANSFER, TransferState, note_late
+from command.domain.tenure import ABOUT_INCIDENT, LATE, OWNERS_TIMERS, TRANSFER, TransferState, note_late
 from command.log.held import entries_of, written_of
 from command.log.projecting import Projecting
 from command.log.reach import Anew, Quiet
@@ -65,7 +65,8 @@ class FoldingAnew:
             self._projecting.safely(lambda one: self._project(anew, one, drawn.verdicts[one.hash]), written)
         for written in early:
             self._projecting.safely(lambda one: self._project(anew, one, drawn.verdicts[one.hash]), written)
-        for order in contradicted(drawn):
+        unheard = {row.id for row in self._rows.where(LATE, incident=key)}
+        for order in contradicted(drawn, unheard):
             self._conflict(order)
         doubtful = self._doubtful(found, {timer.id for timer in timers}, subject, lost, at)
         self._after(key, drawn, held | doubtful, inside)
@@ -165,15 +166,17 @@ def cuts(nodes: Iterable[TreeNode]) -> Cuts:
     return {row.id: row.revoked for row in nodes if row.revoked is not None}
 
 
-def contradicted(drawn: Picture) -> list[str]:
-    """The orders that were accepted and declined by two authors of whom neither had seen the other's word."""
+def contradicted(drawn: Picture, unheard: Container[str]) -> list[str]:
+    """The orders that were accepted and declined by two authors of whom neither had seen the other's word; `unheard` are the
+    hashes, in hex, of words that had no effect."""
     seen: dict[str, dict[str, int]] = {}
     answers: dict[str, list[tuple[str, str, int, dict[str, int]]]] = {}
     for written in drawn.order:
         entry, name = written.entry, key_of(written.entry)
         seen[name] = picture.merge_seen(seen.get(name, {}), entry)
         step = entry.body.get("step")
-        if entry.kind == "order.progressed" and step in ANSWERS and drawn.verdicts[written.hash].counts:
+        heard = drawn.verdicts[written.hash].counts and written.hash.hex() not in unheard
+        if entry.kind == PROGRESSED and step in ANSWERS and heard:
             answers.setdefault(str(entry.body.get("order")), []).append((step, name, entry.seq, seen[name]))
     return [
         order

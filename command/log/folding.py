@@ -176,7 +176,7 @@ class Folding:
     def earlier(self, generation: str) -> list[str]:
         """The names of this node's generations before this one."""
         found = self._rows.where(GENERATION, node=self._node)
-        return [f"{self._node}.{row.id}" for row in found if row.id != generation]
+        return [row.id for row in found if row.id != f"{self._node}.{generation}"]
 
     def replay(self, written: Written) -> None:
         """Fold an entry as it was when it came; the caller must `fold` every shared incident afterwards, then `fold_rooms`."""

@@ -10,9 +10,14 @@ import structlog
 
 from command.base.entry import Written
 from command.base.projection import Domain, Editing
+from command.domain.answering import may_progress
 from command.domain.incident import INCIDENT
+from command.domain.order import ORDER
+from command.domain.tenure import note_late
 from command.log.held import OWNED
 from command.log.workspace import Workspace
+from command.tree.claim import Verdict
+from command.tree.picture import PROGRESSED
 
 TREE = "tree"
 BESIDE = ("room.", "meeting.")
@@ -45,11 +50,17 @@ class Projecting:
 
     def of_incident(self, rows: Editing, written: Written) -> None:
         """Project an entry of an incident that counts. What a node says of timers while another owns the incident is about
-        its own: a guest can't stop the owner's. What is said of rooms is not for here."""
+        its own: a guest can't stop the owner's. Nor can it answer for another's order: that is kept as a stranger's word. What
+        is said of rooms is not for here."""
         entry = written.entry
         incident = self._rows.get(INCIDENT, entry.subject.partition("/")[2])
         if entry.kind.startswith("timer.") and incident is not None and incident.owner != entry.origin:
             return
+        if entry.kind == PROGRESSED:
+            order = rows.get(ORDER, str(entry.body.get("order")))
+            if order is not None and not may_progress(self._rows, order, entry.origin):
+                note_late(rows, written, Verdict.STRANGER)
+                return
         if entry.kind.startswith(SAID_IN["incident"]) and not entry.kind.startswith(BESIDE):
             self._domain.project(rows, written)
 

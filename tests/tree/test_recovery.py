@@ -87,7 +87,7 @@ async def _as_before(nodes: Tree, incident: str, before: str) -> None:
         assert [one.name for one in await rows(n, UNIT)] == ["一队"]
         assert len(await rows(n, ORDER)) == 1
         lives = await rows(n, GENERATION, node=n.log.node)
-        newest = next(one for one in lives if one.id == n.log.generation)
+        newest = next(one for one in lives if one.id == f"{n.log.node}.{n.log.generation}")
         assert any(name.startswith(f"incident/{incident}@{n.log.node}.") for name in newest.after)
     assert picture_hash(county.data) == before == picture_hash(city.data)
     assert not state.differing(url, county.data)

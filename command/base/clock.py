@@ -35,6 +35,11 @@ class Clock:
         """`count` random octets."""
         return os.urandom(count)
 
+    def draws(self, octets: int, count: int) -> list[bytes]:
+        """Up to `count` draws of `octets` random octets each, at least one, for the price of one."""
+        drawn = os.urandom(octets * count)
+        return [drawn[at : at + octets] for at in range(0, len(drawn), octets)]
+
     def id(self) -> str:
         """A new identifier: 12 hex digits of milliseconds, then 14 random ones; ids sort by time of making."""
         return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(7)}"
@@ -59,6 +64,9 @@ class ManualClock(Clock):
     def octets(self, count: int) -> bytes:
         self.count += 1
         return self.count.to_bytes(8, "big").rjust(count, b"\0")[-count:]
+
+    def draws(self, octets: int, count: int) -> list[bytes]:
+        return [self.octets(octets)]
 
     def token(self, octets: int = 16) -> str:
         return self.octets(octets).hex()

@@ -24,6 +24,8 @@ from command.log.submission import Submission
 from command.log.workspace import Workspace
 
 STREAM_CACHE_MAX = 20_000
+SALTS_DRAWN = 64
+"""At a time: each look into the kernel's randomness lets go of the interpreter's lock."""
 
 OWN_ENTRIES = Filling(ENTRY, ("number", "stream", "seq", "position", "leaf", "hash", "data", "salt", "private", "path"))
 SEALS = Filling(SEAL, ("position", "root", "count", "alg", "signature"))
@@ -64,6 +66,7 @@ class Recording:
         self._rows, self._clock, self._key, self._node = rows, clock, key, node
         self._counters, self._intake, self._folding = counters, intake, folding
         self._streams: dict[str, StreamHead] = {}
+        self._salts: list[bytes] = []
 
     def forget(self, subject: str | None = None) -> None:
         """Read the heads again when they are needed next: of one subject, or of all."""
@@ -124,7 +127,8 @@ class Recording:
         salt = private = None
         hashed: str | None = None
         if draft.private:
-            private, salt = entries.encode_private(draft.private), self._clock.octets(SALT_BYTES)
+            self._salts = self._salts or self._clock.draws(SALT_BYTES, SALTS_DRAWN)
+            private, salt = entries.encode_private(draft.private), self._salts.pop()
             hashed = entries.private_hash(salt, private).hex()
         seen = {} if submission.seen is None else self._seen(connection, stream, submission.seen)
         if stream.others and stream.others != stream.told:

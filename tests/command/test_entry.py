@@ -1,5 +1,6 @@
 """Entries: canonical bytes, chains of hashes, Merkle paths, seals."""
 
+import hmac
 import random
 from collections.abc import Callable
 
@@ -104,6 +105,11 @@ def test_a_seal_holds_for_its_node_and_its_root_only() -> None:
     assert not entries.check_seal(other.public_key(), seal)
     moved = entries.Seal(root=bytes(32), count=seal.count, signature=seal.signature)
     assert not entries.check_seal(key.public_key(), moved)
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200))
+def test_the_hash_of_a_private_part_is_the_hmac_of_the_standard_library(salt: bytes, private: bytes) -> None:
+    assert entries.private_hash(salt, private) == hmac.digest(salt, private, "sha256")
 
 
 def test_a_private_part_is_bound_to_its_salt_and_may_be_missing() -> None:

@@ -6,12 +6,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from command.base.entry import By
 from command.base.errors import Conflict, Denied, Rejected
 from command.base.rights import Role
 from command.base.schema import Category, Level, Place
 from command.domain.incident import INCIDENT, EditIncident, ReportIncident
+from command.log.store import ENTRY
 from tests.node import NODE, actor, node, world
 
 
@@ -63,6 +65,21 @@ async def test_a_refused_request_leaves_nothing_behind_in_its_batch(database_url
         assert sum(isinstance(result, Rejected) for result in results) == 5
         rows = await n.store.read(lambda c: n.store.shelf(INCIDENT).select(c))
         assert sorted(row.title for row in rows) == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("count", [16, 33])
+async def test_a_batch_of_any_size_is_stored_whole(database_url: str, tmp_path: Path, count: int) -> None:
+    async with node(database_url, tmp_path) as n:
+        w = await world(n)
+        requests = [(report(w.county, f"{number}"), f"k{number}") for number in range(count)]
+        first = await asyncio.gather(*(n.log.append(request, NODE, key=key) for request, key in requests))
+        again = await asyncio.gather(*(n.log.append(request, NODE, key=key) for request, key in requests))
+        assert len({receipt.position for receipt in first}) < count
+        assert [one.entries for one in again] == [one.entries for one in first] and all(one.replayed for one in again)
+        rows = await n.store.read(lambda c: n.store.shelf(INCIDENT).select(c))
+        assert {row.id: row.title for row in rows} == {one.id: f"{place}" for place, one in enumerate(first)}
+        stored = await n.store.read(lambda c: {row.hash.hex() for row in c.execute(sa.select(ENTRY.c.hash))})
+        assert stored >= {name for one in first for name in one.entries}
 
 
 async def test_who_is_outside_the_line_may_not_report_there(database_url: str, tmp_path: Path) -> None:

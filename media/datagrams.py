@@ -17,6 +17,7 @@ from ipaddress import ip_address
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Protocol
 
+from media.pace import LOOK_S, Pace
 from media.steering import beside
 
 if TYPE_CHECKING:
@@ -121,6 +122,9 @@ class Datagrams:
         self._reports: socket.socket | None = None
         self._hearing = False
         self._heard_at_s = -1e9
+        self._pace = Pace()
+        self._newest: Address | None = None  # who sent the last packet of media
+        self._next_look: asyncio.TimerHandle | None = None
         self.family = family
         self._by_address = by_address
         self._other = other
@@ -164,6 +168,8 @@ class Datagrams:
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._readable)
 
     def close(self) -> None:
+        if self._next_look is not None:
+            self._next_look.cancel()
         if self._socket.fileno() >= 0:
             loop = asyncio.get_running_loop()
             loop.remove_reader(self._socket.fileno())
@@ -176,10 +182,31 @@ class Datagrams:
     # -- in --
 
     def _readable(self) -> None:
+        """Something came: read it. Where a client's packets follow one another closely, look for the next ones by a timer."""
+        now = self._now()
+        self._newest = None
+        self._drain(now)
+        if self._newest is not None and self._pace.woken(self._newest, now) and self._socket.fileno() >= 0:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._socket.fileno())
+            self._next_look = loop.call_later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._next_look = loop.call_later(LOOK_S, self._look)  # first, so that what we do now delays nothing
+        self._newest = None
+        if self._pace.looked(self._drain(self._now())):
+            return
+        self._next_look.cancel()
+        if self._socket.fileno() >= 0:
+            loop.add_reader(self._socket.fileno(), self._readable)
+
+    def _drain(self, now: float) -> int:
+        """Read what is there, `DRAIN_MAX` datagrams at most; how many of them followed one of the same client."""
         receive = self._socket.recvmsg
         by_address = self._by_address
-        now = self._now()
-        packets = octets = 0
+        newest = self._newest
+        packets = octets = together = 0
         for _ in range(DRAIN_MAX):
             try:
                 data, ancillary, _flags, address = receive(DATAGRAM_BYTES_MAX, 64)
@@ -194,14 +221,19 @@ class Datagrams:
             if 128 <= first <= 191 and len(data) >= SHORTEST_MEDIA:
                 endpoint = by_address.get(address)
                 if endpoint is not None:
+                    if address == newest:
+                        together += 1
+                    newest = address
                     endpoint.media_received(data, address, now)
                     continue
             self._other(data, ancillary, address, self, now)
+        self._newest = newest
         self._counters["rx_packets"] += packets
         self._counters["rx_bytes"] += octets
         self._flush(now)
         if not self._hearing and now - self._heard_at_s >= HEAR_S:
             self.hear()
+        return together
 
     def hear(self) -> None:
         """Read the RTCP that has come, which wakes nobody: after media, or when the owner calls, at least once per tick.

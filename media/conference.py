@@ -25,7 +25,7 @@ from media.sdp import Codec, Media, Stream
 from media.selection import Selection
 from media.subscriber import ANSWER_TIMEOUT_S, Subscriber
 from media.track import Layer, Track
-from media.viewer import Viewer, view_lines
+from media.viewer import Viewer, transport_wide, view_lines
 
 OFFER_DELAY_S = 0.02  # changes within it share one offer
 QUALITY_INTERVAL_S = 5.0
@@ -206,7 +206,15 @@ class Conference:
             if not codecs or line.stream is None:
                 continue
             first, *others = codecs
-            output = Output(peer, codec=first, out=line.stream, cname=cname, rtx_type=first.rtx, others=tuple(others))
+            output = Output(
+                peer,
+                codec=first,
+                out=line.stream,
+                cname=cname,
+                rtx_type=first.rtx,
+                others=tuple(others),
+                downlink=viewer.downlink if transport_wide(line) else None,
+            )
             viewer.switched[line.kind] = output
             viewer.outputs[line.stream.ssrc] = output
         ours = _answered_setup(offer)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from media.output import Output
 from media.peer import Peer
-from media.sdp import Codec, Description, Line, Stream, answer_line, playable
+from media.rtp import TRANSPORT_URI
+from media.sdp import Codec, Description, Line, Stream, answer_line, out_extensions, playable
 from media.subscriber import Feedback
 
 
@@ -32,7 +33,8 @@ def view_lines(
     """Our answer to a WHEP offer: the first recvonly line of each kind sends its stream of `make`, others are rejected.
 
     All codecs that we forward are taken, so that whoever comes into view can be shown; first the one that `prefer` names
-    per kind if the source is known.
+    per kind if the source is known. Header extensions are taken where the client happens to give them our numbers, for a
+    packet is made once for everybody; Chromium does, and so gets the transport-wide estimate.
     """
     out: list[tuple[Line, tuple[Codec, ...]]] = []
     taken: set[str] = set()
@@ -43,9 +45,17 @@ def view_lines(
             out.append((answer_line(media, None, "inactive"), ()))
             continue
         taken.add(media.kind)
-        line = answer_line(media._replace(extensions=()), codecs[0], "sendonly", *codecs[1:])
+        ours = tuple(one for one in media.extensions if one in out_extensions(media.kind))
+        line = answer_line(media._replace(extensions=ours), codecs[0], "sendonly", *codecs[1:])
         stream = make[media.kind]
         if not any(codec.rtx for codec in codecs):
             stream = Stream(stream.ssrc)
         out.append((line._replace(stream=stream, member="fenghuo", track=media.kind), codecs))
     return out
+
+
+def transport_wide(line: Line) -> bool:
+    """Whether the client tells the arrival of every packet of this line, whatever codec it comes in. (What is sent twice
+    under one number must not differ, so that every codec needs its RTX.)"""
+    agreed = TRANSPORT_URI in dict(line.extensions)
+    return agreed and all(codec.rtx and "transport-cc" in codec.feedback for codec in line.codecs)

@@ -13,7 +13,7 @@ from command.base.errors import Rejected
 from media import feedback, rtc, sdp
 from media.publisher import Publisher
 from media.rtp import LEVEL_URI, MID_URI, SEND_TIME_URI
-from media.viewer import view_lines
+from media.viewer import transport_wide, view_lines
 
 OFFERS = {path.stem: path.read_bytes().decode() for path in sorted((Path(__file__).parent / "offers").glob("*.sdp"))}
 LOCAL = sdp.Local("ufrag123", "p" * 24, ":".join(["AB"] * 32), ("192.0.2.1", "127.0.0.1"), 4000, "passive")
@@ -270,3 +270,15 @@ def test_a_view_is_answered_with_every_codec_that_may_come_into_it() -> None:
     answered = rtc.read_sdp(written, 8).media[1]
     assert {codec.name for codec in answered.codecs} >= set(names)
     assert all(codec.rtx for codec in answered.codecs if codec.name in names)
+
+
+def test_a_view_gives_transport_wide_feedback_where_the_client_numbers_extensions_as_we_do() -> None:
+    text = OFFERS["chromium"].replace("a=sendonly", "a=recvonly")
+    streams = {"audio": sdp.Stream(11), "video": sdp.Stream(12, 13)}
+    lines = [line for line, _ in view_lines(rtc.read_sdp(text, 8), {}, streams)]
+    assert [transport_wide(line) for line in lines] == [False, True]
+    assert set(lines[1].extensions) == set(sdp.out_extensions("video"))
+    other = text.replace("a=extmap:3 http", "a=extmap:6 http")
+    lines = [line for line, _ in view_lines(rtc.read_sdp(other, 8), {}, streams)]
+    assert not transport_wide(lines[1])
+    assert all("transport-cc" not in codec.feedback for codec in lines[1].codecs)

@@ -44,14 +44,21 @@ class FoldingAnew:
     def __init__(self, domain: Domain, rows: Workspace, node: str, projecting: Projecting) -> None:
         self._domain, self._rows, self._node, self._projecting = domain, rows, node, projecting
 
-    def fold(self, connection: Connection, subject: str, *, lost: set[str], at: int) -> tuple[Folded, list[Any]]:
+    def fold(
+        self, connection: Connection, subject: str, *, lost: set[str], at: int, replayed: bool = False
+    ) -> tuple[Folded, list[Any]]:
         """An incident's rows from all its entries in canonical order: what is folded then, and the requests of the node itself
-        that follow. `lost` names this node's streams of generations before the present one, `at` is in microseconds UTC."""
+        that follow. `lost` names this node's streams of generations before the present one, `at` is in microseconds UTC; rows
+        were `replayed` when they came from entries of which nobody had asked whether they count."""
         key = subject.partition("/")[2]
         found = entries_of(connection, subject)
         drawn = self.resolve(found)
         before = {order.id: order for order in binding(self._rows, key)}
-        inside = {fence.id: fence.inside for fence in self._rows.where(FENCE, incident=key)}
+        spoilt = replayed and any(
+            one.entry.kind == "fence.crossed" and not drawn.verdicts[one.hash].counts for one in drawn.order
+        )
+        fences = [] if spoilt else self._rows.where(FENCE, incident=key)
+        inside = {fence.id: fence.inside for fence in fences}
         timers = self._rows.where(TIMER, subject=subject)
         held = {timer.id for timer in timers if timer.held}
         for table, row in rows_of(self._rows, key):

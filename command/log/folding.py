@@ -499,7 +499,8 @@ class Folding:
             self._rooms.fold(connection, subject.removeprefix(MEETINGS))
             return
         lost = set(self.earlier(self.generation)) if self.generation else set()
-        self._known[subject], wanted = self._anew.fold(connection, subject, lost=lost, at=self._at)
+        replayed = not self.generation
+        self._known[subject], wanted = self._anew.fold(connection, subject, lost=lost, at=self._at, replayed=replayed)
         self.wanted += wanted
 
 

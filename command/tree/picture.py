@@ -88,9 +88,9 @@ class _Subject:
             for stream, numbers in self.at.items()
         }
         for name, keys in self.issued.items():
-            if len(keys) > ISSUED_MAX:  # others name it too, to crowd it out
-                first = sorted(keys, key=lambda key: (not bound(name, self.all[key].entry), key))
-                self.issued[name] = first[:ISSUED_MAX]
+            if len(keys) > 1:  # others may name it too, to crowd it out or to make a circle
+                good = [key for key in keys if bound(name, self.all[key].entry)]
+                self.issued[name] = sorted(good or keys)[:ISSUED_MAX]
 
     def upto(self, stream: str, length: int) -> list[str]:
         """The last entries of the stream within `length`: one, or one per branch."""

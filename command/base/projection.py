@@ -6,7 +6,7 @@ holds what is not in the log (secrets, sessions, the outbox) and is written by d
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -122,17 +122,16 @@ class Context:
         return self.actor is None or allowed(self.actor, right, scope, self.tree)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What a decider answers: drafts in order, rows of kept tables to write (`added`: of certainly new keys, which spares
     the look-up), and the id the caller will ask about."""
 
-    drafts: list[Draft] = field(default_factory=list)
+    drafts: list[Draft] = []
     id: str | None = None
-    kept: list[tuple[Table[Any], Row]] = field(default_factory=list)
-    added: list[tuple[Table[Any], Row]] = field(default_factory=list)
-    dropped: list[tuple[Table[Any], str]] = field(default_factory=list)
-    result: dict[str, Any] = field(default_factory=dict)
+    kept: list[tuple[Table[Any], Row]] = []
+    added: list[tuple[Table[Any], Row]] = []
+    dropped: list[tuple[Table[Any], str]] = []
+    result: dict[str, Any] = {}
 
 
 Projector = Callable[[Editing, Written], None]

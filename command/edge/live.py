@@ -14,7 +14,7 @@ Wire (JSON text frames). Client: {"type": "subscribe", "topic", "since"?}, {"typ
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -165,8 +165,10 @@ class Live:
             if subject.startswith("incident/"):
                 topics_of = timelines.setdefault(subject, frozenset((subject,)))
                 key = written.hash.hex()
-                item = Item(table=TIMELINE, key=key, topics=topics_of, written=written, position=commit.position)
-                items.append(replace(item, branch=True) if written.hash in commit.loose else item)
+                position, loose = commit.position, written.hash in commit.loose
+                items.append(
+                    Item(table=TIMELINE, key=key, topics=topics_of, written=written, position=position, branch=loose)
+                )
         for written, position, loose in commit.bared:
             topics_of = frozenset((written.entry.subject,))
             key = written.hash.hex()

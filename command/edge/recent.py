@@ -6,7 +6,6 @@ Pure. It does not know who may see what. Invariant: it holds the newest commits 
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
@@ -21,8 +20,7 @@ COMMIT_OCTETS, CHANGE_OCTETS, TOPIC_OCTETS = 250, 300, 100
 """What one costs beside the rows in it."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Item:
+class Item(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """One change as it travels: `topics` it goes to, the rows before and after; or, on a timeline, the entry and its
     position, which become a row only when somebody looks."""
 
@@ -50,8 +48,11 @@ class _Packed(NamedTuple):
 
     @property
     def octets(self) -> int:
-        parts = (self.before, self.after, *(self.entry or ()))
-        return CHANGE_OCTETS + TOPIC_OCTETS * len(self.topics) + sum(len(part) for part in parts if part is not None)
+        rows = len(self.before or b"") + len(self.after or b"")
+        if self.entry is not None:
+            data, hashed, salt, private = self.entry
+            rows += len(data) + len(hashed) + len(salt or b"") + len(private or b"")
+        return CHANGE_OCTETS + TOPIC_OCTETS * len(self.topics) + rows
 
 
 class _Commit(NamedTuple):

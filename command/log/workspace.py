@@ -16,6 +16,7 @@ CACHE_COMMITS = 1_000
 """A row that no commit has used for so many, or at most twice as many, is forgotten: the memory of a steady node is steady."""
 
 Key = tuple[str, str]
+UNKNOWN = object()
 
 
 class Workspace:
@@ -51,14 +52,14 @@ class Workspace:
 
     def get(self, table: Table[R], key: str) -> R | None:
         name = (table.name, key)
-        if name in self._dirty:
-            return cast("R | None", self._dirty[name])
-        if name in self._young:
-            return cast("R | None", self._young[name])
-        assert self.connection is not None
-        row = self._old[name] if name in self._old else self._store.shelf(table).get(self.connection, key)
-        self._remember(name, row)
-        return cast("R | None", row)
+        row: Any = self._dirty.get(name, UNKNOWN)
+        if row is UNKNOWN:
+            row = self._young.get(name, UNKNOWN)
+        if row is UNKNOWN:
+            assert self.connection is not None
+            row = self._old[name] if name in self._old else self._store.shelf(table).get(self.connection, key)
+            self._remember(name, row)
+        return row  # type: ignore[no-any-return]
 
     def where(self, table: Table[R], **equal: object) -> list[R]:
         assert self.connection is not None
@@ -81,7 +82,8 @@ class Workspace:
         self._store.purging = True
 
     def put(self, table: Table[R], row: R) -> None:
-        self._set((table.name, row.id), self.get(table, row.id), row)
+        key = (table.name, row.id)
+        self._set(key, None if key in self._dirty else self.get(table, row.id), row)
 
     def add(self, table: Table[R], row: R) -> None:
         self._set((table.name, row.id), None, row)

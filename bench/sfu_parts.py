@@ -168,7 +168,7 @@ class Plant:
 
     def video(self) -> None:
         """A frame arrives and goes out."""
-        self.datagrams._readable()
+        self.datagrams._drain(self.clock.monotonic())
 
     def frame(self) -> None:
         """The publisher sends a frame of both layers."""

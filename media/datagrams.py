@@ -28,6 +28,7 @@ REPORTS_AT_ONCE = 8  # so many packets of RTCP are read before media is looked f
 REPORT_AGE_MAX_S = 0.1
 HEAR_S = 0.010  # between looks for RTCP, while media comes
 DATAGRAM_BYTES_MAX = 2048
+BURST_BYTES_MAX = 65_535  # what the kernel may hand over at once of datagrams that came together (udp(7), UDP_GRO)
 SEND_QUEUE_MAX = 512
 SOCKET_BUFFER_BYTES = 4 << 20
 MTU_RETRY_S = 30.0
@@ -38,12 +39,14 @@ IPV6_RECVPKTINFO = 49
 IPV6_PKTINFO = 50
 SOL_UDP = 17
 UDP_SEGMENT = 103
+UDP_GRO = 104
 SO_RCVBUFFORCE = 33
 SO_TIMESTAMPNS = 35
 SO_SNDBUFFORCE = 32
 PKTINFO = Struct("=i4s4s")
 PKTINFO6 = Struct("=16si")
 SEGMENT = Struct("=H")
+RECEIVED_SEGMENT = Struct("=i")
 TIMESPEC = Struct("@qq")
 NO_GSO_ERRORS = frozenset((errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP))
 
@@ -153,6 +156,10 @@ class Datagrams:
                 sock.setsockopt(socket.SOL_SOCKET, forced, SOCKET_BUFFER_BYTES)
             except OSError:  # only root may go past net.core.[rw]mem_max
                 sock.setsockopt(socket.SOL_SOCKET, plain, SOCKET_BUFFER_BYTES)
+        try:
+            sock.setsockopt(SOL_UDP, UDP_GRO, 1)
+        except OSError:  # a kernel before 5.0: one datagram at a time
+            pass
         sock.bind((bind, number))
         self._reports = beside(sock)
         if self._reports is not None:
@@ -202,23 +209,33 @@ class Datagrams:
             loop.add_reader(self._socket.fileno(), self._readable)
 
     def _drain(self, now: float) -> int:
-        """Read what is there, `DRAIN_MAX` datagrams at most; how many of them followed one of the same client."""
+        """Read what is there, about `DRAIN_MAX` datagrams; how many of them followed one of the same client."""
         receive = self._socket.recvmsg
         by_address = self._by_address
         newest = self._newest
         packets = octets = together = 0
-        for _ in range(DRAIN_MAX):
+        while packets < DRAIN_MAX:
             try:
-                data, ancillary, _flags, address = receive(DATAGRAM_BYTES_MAX, 64)
+                data, ancillary, _flags, address = receive(BURST_BYTES_MAX, 64)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError as error:  # an ICMP error of an earlier send (ECONNREFUSED): nothing was received
                 self._dropped[f"receive {errno.errorcode.get(error.errno or 0, '?')}"] += 1
+                packets += 1
+                continue
+            size = len(data)
+            octets += size
+            segment = _segment(ancillary) if ancillary else 0
+            if segment:  # datagrams of one client that came together
+                for at in range(0, size, segment):
+                    packets += 1
+                    self._received(data[at : at + segment], ancillary, address, now)
+                newest = address
                 continue
             packets += 1
-            octets += len(data)
-            first = data[0] if data else 255
-            if 128 <= first <= 191 and len(data) >= SHORTEST_MEDIA:
+            if size > DATAGRAM_BYTES_MAX:
+                data = data[:DATAGRAM_BYTES_MAX]
+            if size >= SHORTEST_MEDIA and 128 <= data[0] <= 191:
                 endpoint = by_address.get(address)
                 if endpoint is not None:
                     if address == newest:
@@ -234,6 +251,15 @@ class Datagrams:
         if not self._hearing and now - self._heard_at_s >= HEAR_S:
             self.hear()
         return together
+
+    def _received(self, data: bytes, ancillary: Ancillary, address: Address, now: float) -> None:
+        """One datagram of several that came together."""
+        if len(data) >= SHORTEST_MEDIA and 128 <= data[0] <= 191:
+            endpoint = self._by_address.get(address)
+            if endpoint is not None:
+                endpoint.media_received(data, address, now)
+                return
+        self._other(data, ancillary, address, self, now)
 
     def hear(self) -> None:
         """Read the RTCP that has come, which wakes nobody: after media, or when the owner calls, at least once per tick.
@@ -281,14 +307,14 @@ class Datagrams:
     def send_burst(self, data: memoryview, segment_bytes: int, count: int, destination: Destination) -> None:
         """Send `data`, `count` packets of `segment_bytes` (the last may be shorter), in one call where possible."""
         if count == 1:
-            self.send(data, destination)
-            return
-        if destination.whole_until_s or not self.gso:
+            ancillary = destination.ancillary
+        elif destination.whole_until_s or not self.gso:
             self._send_each(data, segment_bytes, destination)
             return
-        if segment_bytes != destination.segment_bytes:
-            destination.segment(segment_bytes)
-        ancillary = destination.segmented
+        else:
+            if segment_bytes != destination.segment_bytes:
+                destination.segment(segment_bytes)
+            ancillary = destination.segmented
         if self.queue:
             self._enqueue(bytes(data), ancillary, destination.address)
             return
@@ -297,9 +323,9 @@ class Datagrams:
         except BlockingIOError:
             self._enqueue(bytes(data), ancillary, destination.address)
         except OSError as error:
-            if error.errno == errno.EMSGSIZE:
+            if count > 1 and error.errno == errno.EMSGSIZE:
                 destination.whole_until_s = self._now() + MTU_RETRY_S
-            elif error.errno in NO_GSO_ERRORS:
+            elif count > 1 and error.errno in NO_GSO_ERRORS:
                 self.gso = False
             else:
                 self._dropped[f"send {errno.errorcode.get(error.errno or 0, '?')}"] += count
@@ -337,6 +363,15 @@ class Datagrams:
                 self._dropped[f"send {errno.errorcode.get(error.errno or 0, '?')}"] += 1
             self.queue.popleft()
         asyncio.get_running_loop().remove_writer(self._socket.fileno())
+
+
+def _segment(ancillary: Ancillary) -> int:
+    """How long each datagram is where the kernel hands over several; 0: it is one."""
+    for level, kind, data in ancillary:
+        if kind == UDP_GRO and level == SOL_UDP:
+            size: int = RECEIVED_SEGMENT.unpack(data)[0]
+            return size
+    return 0
 
 
 def _age_s(ancillary: Ancillary, wall_s: float) -> float:

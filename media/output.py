@@ -8,6 +8,7 @@ Sources: RFC 4588 (RTX), RFC 3550 §6.4.1 (SR), `media/splice.py`.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from media import vp8
@@ -27,6 +28,8 @@ REPLAY_BYTES_MAX = 256_000
 REPLAY_CAMERA_BYTES_MAX = 64_000  # a camera gives a new key frame gladly
 REPLAY_FRAME_TICKS = 90  # replayed frames are 1 ms apart, so that the receiver shows the newest at once
 REPLAY_REPAIR_S = 3.0
+
+_numbering = lru_cache(maxsize=4096)(Numbering)  # equal ones are one object: who has the same is told by a glance
 
 
 class Output:
@@ -129,7 +132,7 @@ class Output:
         self.layer = layer
         stretch = self.splice.enter(layer, first, ahead=ahead)
         self.shared = self.splice.unchanged and not self._own and self.downlink is None
-        self.numbering = Numbering(*stretch[2:], self.payload_type, self.out.ssrc)
+        self.numbering = _numbering(*stretch[2:], self.payload_type, self.out.ssrc)
         self._from = (layer.packets, layer.octets)
         self.switched_at_s = now_s
         self.switches += 1

@@ -29,6 +29,7 @@ PROTECTED_BYTES_MAX = 2048  # what a datagram of ours may have
 TRAILER_BYTES_MAX = 160
 BURST_BUFFER_BYTES = 65_536
 REPLAY_WINDOW = 1024
+REPEAT_WINDOW = 256  # so far back a packet may be sent again under its own number; each packet sent moves all of it
 
 TAG_BYTES = {
     Policy.SRTP_PROFILE_AEAD_AES_128_GCM: 16,
@@ -51,19 +52,21 @@ _protect = lib.srtp_protect
 _unprotect = lib.srtp_unprotect
 _unprotect_rtcp = lib.srtp_unprotect_rtcp
 
-# The two bytes of the numbers 0 to 65,535 and on from 0: consecutive numbers of a burst are one slice of each.
-_HIGH = bytes((number >> 8) & 0xFF for number in range(0x10000 + BURST_PACKETS_MAX))
-_LOW = bytes(number & 0xFF for number in range(0x10000 + BURST_PACKETS_MAX))
+# The numbers 0 to 65,535 and on from 0 as they are written: consecutive numbers of a burst are one slice.
+_WRITTEN = b"".join((number & 0xFFFF).to_bytes(2, "big") for number in range(0x10000 + BURST_PACKETS_MAX))
+_NUMBERS = memoryview(_WRITTEN).cast("H")
+_HIGH, _LOW = _WRITTEN[::2], _WRITTEN[1::2]
+_wide_view = _view[TRANSPORT_AT : TRANSPORT_AT + BURST_BUFFER_BYTES].cast("H")
 
 
 class Refused(Exception):
     """libsrtp refused a packet; the message says why in its words."""
 
 
-def _session(key: bytes, profile: int, direction: int) -> Session:
+def _session(key: bytes, profile: int, direction: int, window: int) -> Session:
     policy = Policy(key=key, ssrc_type=direction, srtp_profile=profile)
     policy.allow_repeat_tx = True
-    policy.window_size = REPLAY_WINDOW
+    policy.window_size = window
     return Session(policy)
 
 
@@ -71,7 +74,7 @@ class Unprotector:
     """The receiving half of one DTLS association."""
 
     def __init__(self, key: bytes, profile: int) -> None:
-        self._session = _session(key, profile, Policy.SSRC_ANY_INBOUND)
+        self._session = _session(key, profile, Policy.SSRC_ANY_INBOUND, REPLAY_WINDOW)
         self._handle = self._session._srtp[0]
 
     def rtp(self, data: bytes) -> bytes:
@@ -105,7 +108,7 @@ class Protector:
     """The sending half of one DTLS association."""
 
     def __init__(self, key: bytes, profile: int) -> None:
-        self._session = _session(key, profile, Policy.SSRC_ANY_OUTBOUND)
+        self._session = _session(key, profile, Policy.SSRC_ANY_OUTBOUND, REPEAT_WINDOW)
         self._handle = self._session._srtp[0]
         self.tag_bytes = TAG_BYTES[profile]
 
@@ -144,19 +147,35 @@ class Protector:
         Most subscribers of a layer came to it at the same key frame, so all but the transport-wide numbers is equal: from
         the third of them on, what the second got is copied.
         """
+        out = burst.out
+        if numbering is burst.newest:
+            out[:] = burst.newest_ready
+        else:
+            self._number(burst, numbering)
+        if transport >= 0:
+            transport &= 0xFFFF
+            if burst.numbers is not None:
+                burst.numbers[:] = _NUMBERS[transport : transport + burst.count]
+            else:
+                burst.high[:] = _HIGH[transport : transport + burst.count]
+                burst.low[:] = _LOW[transport : transport + burst.count]
+        handle = self._handle
+        burst.lengths[:] = burst.plain_lengths
+        for pointer, length in burst.places:
+            if _protect(handle, pointer, length):
+                return None
+        return out
+
+    def _number(self, burst: Burst, numbering: Numbering) -> None:
+        """A subscriber's numbers but the transport-wide ones, where they aren't those of the one before."""
         ready = burst.ready.get(numbering)
         if ready is not None:
             burst.out[:] = ready
-        else:
-            burst.out[:] = burst.template
-            _renumber(burst, numbering)
-            burst.ready[numbering] = bytes(burst.out) if numbering in burst.ready else None
-        if transport >= 0:
-            transport &= 0xFFFF
-            end = transport + burst.count
-            burst.high[:] = _HIGH[transport:end]
-            burst.low[:] = _LOW[transport:end]
-        return self._sealed(burst)
+            burst.newest, burst.newest_ready = numbering, ready
+            return
+        burst.out[:] = burst.template
+        _renumber(burst, numbering)
+        burst.ready[numbering] = bytes(burst.out) if numbering in burst.ready else None
 
     def _sealed(self, burst: Burst) -> memoryview | None:
         """Protect what lies in the buffer."""
@@ -210,8 +229,8 @@ class Burst:
     """
 
     __slots__ = (
-        *("all_wide", "count", "high", "items", "lengths", "low", "out", "places", "plain_lengths"),
-        *("ready", "rows", "segment_bytes", "size", "template"),
+        *("all_wide", "count", "high", "items", "lengths", "low", "newest", "newest_ready", "numbers", "out", "places"),
+        *("plain_lengths", "ready", "rows", "segment_bytes", "size", "template"),
     )
 
     def __init__(self, packets: list[bytes], tag_bytes: int, items: list[Item]) -> None:
@@ -227,8 +246,13 @@ class Burst:
         self.lengths = _lengths_view[: self.count]
         self.plain_lengths = memoryview(array("i", map(len, packets)))
         self.out = _view[: self.size]
-        end = TRANSPORT_AT + (self.count - 1) * step + 1
-        self.high, self.low = _view[TRANSPORT_AT:end:step], _view[TRANSPORT_AT + 1 : end + 1 : step]
+        # where the transport-wide numbers go: two octets in one go where they lie evenly
+        self.numbers = _wide_view[: (self.count - 1) * step // 2 + 1 : step // 2] if not step % 2 else None
+        if self.numbers is None:
+            end = TRANSPORT_AT + (self.count - 1) * step + 1
+            self.high, self.low = _view[TRANSPORT_AT:end:step], _view[TRANSPORT_AT + 1 : end + 1 : step]
+        self.newest: Numbering | None = None  # whose numbers `newest_ready` has
+        self.newest_ready = b""
         self.ready: dict[
             Numbering, bytes | None
         ] = {}  # None after the first subscriber with it, the burst after the second

@@ -13,6 +13,7 @@ import errno
 import socket
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import ip_address
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Protocol
@@ -156,10 +157,8 @@ class Datagrams:
                 sock.setsockopt(socket.SOL_SOCKET, forced, SOCKET_BUFFER_BYTES)
             except OSError:  # only root may go past net.core.[rw]mem_max
                 sock.setsockopt(socket.SOL_SOCKET, plain, SOCKET_BUFFER_BYTES)
-        try:
+        with suppress(OSError):  # a kernel before 5.0: one datagram at a time
             sock.setsockopt(SOL_UDP, UDP_GRO, 1)
-        except OSError:  # a kernel before 5.0: one datagram at a time
-            pass
         sock.bind((bind, number))
         self._reports = beside(sock)
         if self._reports is not None:

@@ -13,7 +13,7 @@ import pytest
 from aioice import stun as foreign
 
 from command.base.clock import ManualClock
-from media.datagrams import REPORTS_AT_ONCE, SEND_QUEUE_MAX, Destination
+from media.datagrams import REPORTS_AT_ONCE, SEND_QUEUE_MAX, UDP_SEGMENT, Destination
 from media.peer import ADDRESSES_MAX, CONSENT_S, FIRST_CHECK_S, Peer
 from media.port import Port
 from media.rtc import Certificate
@@ -98,6 +98,28 @@ async def test_a_burst_arrives_as_its_packets_with_and_without_gso(port: Port, g
     got = [await answer(sock) for _ in range(5)]
     assert b"".join(got) == data
     assert [len(item) for item in got] == [SEGMENT] * 4 + [100]
+
+
+async def test_datagrams_that_came_together_are_read_one_by_one(port: Port) -> None:
+    came: list[bytes] = []
+
+    class Listener:
+        """An open peer that keeps what it is given."""
+
+        def media_received(self, data: bytes, address: object, now_s: float) -> None:
+            came.append(data)
+
+    sock = client(port)
+    port.by_address[sock.getsockname()] = Listener()  # type: ignore[assignment]
+    sent = [bytes((0x80, 96)) + os.urandom(SEGMENT - 2) for _ in range(5)] + [bytes((0x80, 96)) + os.urandom(100)]
+    segment = (socket.SOL_UDP, UDP_SEGMENT, SEGMENT.to_bytes(2, sys.byteorder))
+    sock.sendmsg([b"".join(sent)], [segment])
+    sock.send(sent[-1])
+    async with asyncio.timeout(5):
+        while len(came) < len(sent) + 1:
+            await asyncio.sleep(0)
+    assert came == [*sent, sent[-1]]
+    assert port.counters["rx_packets"] == len(came)
 
 
 async def test_rtcp_comes_on_a_socket_of_its_own_and_is_read_along_with_media(port: Port) -> None:

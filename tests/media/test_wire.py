@@ -136,34 +136,38 @@ def test_a_burst_is_what_the_plain_library_makes_of_each_packet(profile: int) ->
     assert bytes(ours.burst(burst) or b"") == bytes(data), "a repeated packet is byte-identical"
 
 
-def test_a_patched_burst_differs_only_by_what_was_patched() -> None:
-    key = os.urandom(28)
-    ours = Protector(key, Policy.SRTP_PROFILE_AEAD_AES_128_GCM)
-    unprotector = Unprotector(key, Policy.SRTP_PROFILE_AEAD_AES_128_GCM)
+@pytest.mark.parametrize("size", [900, 901])
+def test_a_patched_burst_differs_only_by_what_was_patched(size: int) -> None:
     vp8_head = bytes([0x90, 0xE0, 0x80, 5, 7, 0x20, 0x01])
     plain = [
         HEADER.pack(0x90, (0x80 if n == 4 else 0) | 96, 700 + n, 9000, 99)
         + video_head(1.0)
         + vp8_head
-        + bytes([n]) * 900
+        + bytes([n]) * size
         for n in range(5)
     ]
     found = vp8.picture(vp8_head + b"x")
     items = [Item(700 + n, packet, n == 0, 9000, packet[1] & 0x80, found) for n, packet in enumerate(plain)]
     (group,) = bursts(plain)
-    burst = Burst(group, ours.tag_bytes, items)
-    data = ours.patched(burst, Numbering(-690, 1000, 10, 250, 120, 1234), 0xFFFE)
-    assert data is not None
-    step = burst.segment_bytes
-    for at in range(5):
-        got = unprotector.rtp(bytes(data[at * step : (at + 1) * step]))
-        packet = parse(got, ExtensionIds(send_time=2, transport=3))
-        assert (packet.sequence, packet.timestamp, packet.ssrc) == (10 + at, 10_000, 1234)
-        assert (packet.payload_type, packet.marker) == (120, 0x80 if at == 4 else 0)
-        assert packet.transport == (0xFFFE + at) & 0xFFFF
-        assert packet.send_time == 2**18
-        assert vp8.picture(packet.payload) == vp8.Picture(2, True, 15, 1)
-        assert packet.payload[7:] == bytes([at]) * 900
+    burst = Burst(group, 16, items)
+    numbering = Numbering(-690, 1000, 10, 250, 120, 1234)
+    for first in (0xFFFE, 0, 7, 0x12345):  # the third with the same numbers is copied, so are those after it
+        key = os.urandom(28)
+        ours = Protector(key, Policy.SRTP_PROFILE_AEAD_AES_128_GCM)
+        unprotector = Unprotector(key, Policy.SRTP_PROFILE_AEAD_AES_128_GCM)
+        data = ours.patched(burst, numbering, first)
+        assert data is not None
+        step = burst.segment_bytes
+        sealed = bytes(data)
+        for at in range(5):
+            got = unprotector.rtp(sealed[at * step : (at + 1) * step])
+            packet = parse(got, ExtensionIds(send_time=2, transport=3))
+            assert (packet.sequence, packet.timestamp, packet.ssrc) == (10 + at, 10_000, 1234)
+            assert (packet.payload_type, packet.marker) == (120, 0x80 if at == 4 else 0)
+            assert packet.transport == (first + at) & 0xFFFF
+            assert packet.send_time == 2**18
+            assert vp8.picture(packet.payload) == vp8.Picture(2, True, 15, 1)
+            assert packet.payload[7:] == bytes([at]) * size
 
 
 def test_a_packet_over_the_limit_is_refused_not_overrun() -> None:

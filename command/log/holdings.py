@@ -221,6 +221,20 @@ class Holdings:
                 break
         return found
 
+    def gives(self, file: str, peer: str) -> bool:
+        """Whether a neighbour may have the attachment with this SHA-256 (hex): an entry that it may hold names it. Its own entry
+        counts only if nobody's here named the file before: writing down a hash gives nobody what it stands for."""
+        number = sa.func.min(ENTRY.c.number)
+        names = (STREAM.c.subject, STREAM.c.origin, STREAM.c.generation)
+        wanted = sa.select(*names).join(ENTRY, ENTRY.c.stream == STREAM.c.id).group_by(*names).order_by(number)
+        rows = self.connection.execute(wanted.where(holds_any(self.connection, [file.encode()]))).all()
+        if self._branched:
+            loose = self.connection.execute(sa.select(BRANCH).order_by(BRANCH.c.position, BRANCH.c.seq))
+            rows = [*rows, *(row for row in loose if file.encode() in row.data)]
+        found = [Stream(row.subject, row.origin, row.generation) for row in rows]
+        shared = [one for one in found if one.origin != peer and self._sharing.shared(self.connection, one, peer)]
+        return bool(shared) or (bool(found) and found[0].origin == peer)
+
     def urgent(self, stream: Stream, tips: Tips, peer: str) -> list[Received]:
         row = self._row(stream)
         if row is None or not stream.subject.startswith("incident/"):

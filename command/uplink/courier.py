@@ -4,14 +4,15 @@ Shell. It travels on *later* only, asks for the next piece when the one before i
 cut or a restart. Invariant: a file gets its name (its SHA-256) only after its octets were checked; what is wanted stands on
 disk as an empty or unfinished `.part` file, so nothing has to be remembered.
 
-Whoever knows a hash may have the file: hashes stand in entries, which go to the nodes concerned only.
+A neighbour gets a file when an entry that it may hold names it (`holdings.gives`); knowing the hash is not enough.
 """
 
 import asyncio
 import hashlib
+import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,10 @@ journal = structlog.get_logger("courier")
 class Courier:
     """Feed it entries with `read`, answers with `got`, questions with `asked`; call `look` when something may be due."""
 
-    def __init__(self, data: Path, clock: Clock, octets_max: int) -> None:
-        self._folder, self._clock, self._octets_max = data / "attachments", clock, octets_max
+    def __init__(self, data: Path, clock: Clock, octets_max: int, gives: Callable[[str, str], Awaitable[bool]]) -> None:
+        self._folder, self._clock, self._octets_max, self._gives = data / "attachments", clock, octets_max, gives
+        self._given: dict[tuple[str, str], float] = {}
+        """By neighbour and file that is here: infinity when it may have it, else until when that isn't asked again."""
         self._active: dict[tuple[str, str], float] = {}
         self._absent: dict[tuple[str, str], float] = {}
         self._wanted: dict[str, None] = {}
@@ -159,13 +162,14 @@ class Courier:
         return False
 
     async def asked(self, peer: Peer, question: WantBlob) -> None:
-        """Answer with a piece; with a total of 0 when the file is not here."""
+        """Answer with a piece; with a total of 0 when the file is not here, or not for this neighbour."""
         path = self._folder / question.hash.hex()
+        may = await asyncio.to_thread(path.is_file) and await self._may(peer.node, path.name)
         channel = peer.channels.get(LATER)
         octets = question.length if channel is None else min(question.length, channel.piece_octets())
 
         def piece() -> tuple[int, bytes]:
-            if not path.is_file():
+            if not may or not path.is_file():
                 return 0, b""
             with path.open("rb") as file:
                 total = os.fstat(file.fileno()).st_size
@@ -174,6 +178,18 @@ class Courier:
 
         total, data = await asyncio.to_thread(piece)
         await peer.tell(lambda link: link.blob(question.hash, question.offset, total, data))
+
+    async def _may(self, node: str, name: str) -> bool:
+        """Whether a neighbour may have a file that is here; asked of the log once, as what it may hold only grows."""
+        now = self._clock.monotonic()
+        until = self._given.get((node, name), 0.0)
+        if until <= now:
+            if len(self._given) >= WANTED_MAX:
+                self._given.clear()
+            until = self._given[node, name] = math.inf if await self._gives(name, node) else now + ABSENT_S
+            if until != math.inf:
+                journal.warning("attachment.not_given", hash=name, peer=node)
+        return until == math.inf
 
     def _write(self, name: str, piece: GotBlob) -> int:
         """The length of the part afterwards; a piece that doesn't go on where it ends is left out."""

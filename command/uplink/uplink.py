@@ -65,7 +65,7 @@ class Uplink:
         self._holdings = Holdings(
             node.store, self.me, lambda: node.log.generation, self.nodes, Audience(self.me, self.tree)
         )
-        self.courier = Courier(Path(node.config.data), node.clock, node.config.attachment_bytes_max)
+        self.courier = Courier(Path(node.config.data), node.clock, node.config.attachment_bytes_max, self._gives)
         self._asker = Asker(self.me, node.clock, self.tree)
         self._news: list[Entry] = []
         self._gone: list[str] = []
@@ -254,6 +254,9 @@ class Uplink:
                 spawn("courier.asked", self.courier.asked(peer, command))
             case GotBlob():
                 spawn("courier.got", self.courier.got(peer, command))
+
+    async def _gives(self, file: str, peer: str) -> bool:
+        return await self.think(lambda: self._holdings.gives(file, peer))
 
     async def _tick(self) -> None:
         while True:

@@ -40,7 +40,6 @@ ENTRIES = (
     "ol/source/XYZ.js",
     "ol/style.js",
     "proj4",
-    "topojson-client",
     "uplot",
     "@awesome.me/webawesome/dist/webawesome.js",
     "@awesome.me/webawesome/dist/translations/zh-cn.js",

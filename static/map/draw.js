@@ -3,11 +3,8 @@
 //
 // Invariant: the promise of a drawing settles, with null when it was given up.
 
-import Feature from "ol/Feature.js";
-import Draw from "ol/interaction/Draw.js";
-import Modify from "ol/interaction/Modify.js";
-import { toLonLat } from "ol/proj.js";
 import { drawing } from "./look.js";
+import { Draw, Feature, Modify, toLonLat } from "./ol.js";
 import { editable, stored } from "./shapes.js";
 
 export class Pen {

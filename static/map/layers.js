@@ -1,29 +1,24 @@
 // @ts-check
 // The layers of the map, and how rows become features in them.
 
-import { feature as topology } from "topojson-client";
-import Feature from "ol/Feature.js";
-import GeoJSON from "ol/format/GeoJSON.js";
-import Point from "ol/geom/Point.js";
-import VectorLayer from "ol/layer/Vector.js";
-import VectorImageLayer from "ol/layer/VectorImage.js";
-import { fromLonLat } from "ol/proj.js";
-import VectorSource from "ol/source/Vector.js";
 import { get } from "../api.js";
 import { language } from "../i18n.js";
 import { live } from "../live.js";
 import * as look from "./look.js";
+import { Feature, fromLonLat, GeoJSON, Point, TopoJSON, VectorImageLayer, VectorLayer, VectorSource } from "./ol.js";
 import { drawn } from "./shapes.js";
 
 const LAND = "/vendor/world-atlas/land-50m.json";
-const geojson = new GeoJSON({ featureProjection: "EPSG:3857" });
+const MERCATOR = "EPSG:3857";
+const geojson = new GeoJSON({ featureProjection: MERCATOR });
+const topojson = new TopoJSON();
 /** Loaded once per page load. @type {Promise<{land: any[], regions: any[], approval: string}> | null} */
 let ground = null;
 
 /** The outline of land and the regions this node knows. */
 async function fetchGround() {
   const atlas = await (await fetch(LAND)).json();
-  const land = geojson.readFeatures(topology(atlas, atlas.objects.land));
+  const land = topojson.readFeatures(atlas, { featureProjection: MERCATOR });
   let regions = [];
   let approval = "";
   try {

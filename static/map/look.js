@@ -1,11 +1,10 @@
 // @ts-check
 // How things look on the map. Every mark carries a letter or a word beside its colour; an old location looks old.
 
-import Point from "ol/geom/Point.js";
-import { Circle, Fill, RegularShape, Stroke, Style, Text } from "ol/style.js";
 import { AGEING_S, OLD_S } from "../domain.js";
 import { ageOf, duration } from "../format.js";
 import { t } from "../i18n.js";
+import { Circle, Fill, Point, RegularShape, Stroke, Style, Text } from "./ol.js";
 
 /** @type {Record<string, string>} */
 let colours = {};

@@ -5,16 +5,6 @@
 // Without a pointer: arrows move, + and - zoom, Enter opens the menu at the cross in the middle.
 
 import { html, nothing, render } from "lit";
-import OlMap from "ol/Map.js";
-import Overlay from "ol/Overlay.js";
-import View from "ol/View.js";
-import MousePosition from "ol/control/MousePosition.js";
-import ScaleLine from "ol/control/ScaleLine.js";
-import { defaults as controls } from "ol/control/defaults.js";
-import { boundingExtent, buffer, createEmpty, extend, isEmpty } from "ol/extent.js";
-import Feature from "ol/Feature.js";
-import Point from "ol/geom/Point.js";
-import { fromLonLat, toLonLat } from "ol/proj.js";
 import { eachSecond } from "../clock.js";
 import { coordinates } from "../format.js";
 import { onLanguage, t } from "../i18n.js";
@@ -24,6 +14,7 @@ import { Part, styleSheet } from "../parts/part.js";
 import { Pen } from "./draw.js";
 import { drawing as drawingLook } from "./look.js";
 import { Layers } from "./layers.js";
+import { boundingExtent, buffer, controls, createEmpty, extend, Feature, fromLonLat, isEmpty, MousePosition, OlMap, Overlay, Point, ScaleLine, toLonLat, View } from "./ol.js";
 import { drawn } from "./shapes.js";
 
 const AGES_EVERY_S = 10;

@@ -1,12 +1,8 @@
 // @ts-check
 // Between our geometries (WGS-84 GeoJSON, and Circle in metres) and what OpenLayers draws (EPSG:3857).
 
-import GeoJSON from "ol/format/GeoJSON.js";
-import CircleGeometry from "ol/geom/Circle.js";
-import { circular } from "ol/geom/Polygon.js";
-import { fromLonLat, getPointResolution, toLonLat } from "ol/proj.js";
-import { getDistance } from "ol/sphere.js";
 
+import { CircleGeometry, circular, fromLonLat, GeoJSON, getDistance, getPointResolution, toLonLat } from "./ol.js";
 const MERCATOR = "EPSG:3857";
 const CIRCLE_VERTICES = 96;
 const format = new GeoJSON({ featureProjection: MERCATOR });

@@ -16,7 +16,7 @@ DOT = base64.b64decode(
 """A PNG of one red pixel."""
 AT_VERSION = """([name, version]) => import('/static/live.js').then(({ live }) =>
     live.rows('fence').some((row) => row.name === name && row.version === version))"""
-PIXEL = """([lon, lat]) => import('ol/proj.js').then(({ fromLonLat }) => {
+PIXEL = """([lon, lat]) => import('/static/map/ol.js').then(({ fromLonLat }) => {
     const { map } = document.querySelector('.side-map fh-map');
     const box = map.getTargetElement().getBoundingClientRect();
     map.renderSync();

@@ -27,6 +27,7 @@ import OlMap from "ol/Map.js";
 import View from "ol/View.js";
 import Overlay from "ol/Overlay.js";
 import GeoJSON from "ol/format/GeoJSON.js";
+import TopoJSON from "ol/format/TopoJSON.js";
 import { Draw, Modify, Snap, Select } from "ol/interaction.js";
 import VectorImageLayer from "ol/layer/VectorImage.js";
 import VectorLayer from "ol/layer/Vector.js";
@@ -36,7 +37,6 @@ import { fromLonLat } from "ol/proj.js";
 import { register } from "ol/proj/proj4.js";
 import "proj4";
 import uPlot from "uplot";
-import { feature } from "topojson-client";
 import "/static/icons.js";
 import "@awesome.me/webawesome/dist/translations/zh-cn.js";
 
@@ -87,7 +87,7 @@ proj4.defs("EPSG:4490", "+proj=longlat +ellps=GRS80 +no_defs");
 register(proj4);
 
 const topology = await (await fetch("/vendor/world-atlas/land-50m.json")).json();
-const land = new GeoJSON().readFeatures(feature(topology, topology.objects.land), { featureProjection: "EPSG:3857" });
+const land = new TopoJSON().readFeatures(topology, { featureProjection: "EPSG:3857" });
 const units = new VectorSource();
 const map = new OlMap({
   target: "map",

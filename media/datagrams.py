@@ -226,9 +226,7 @@ class Datagrams:
             octets += size
             segment = _segment(ancillary) if ancillary else 0
             if segment:  # datagrams of one client that came together
-                for at in range(0, size, segment):
-                    packets += 1
-                    self._received(data[at : at + segment], ancillary, address, now)
+                packets += self._apart(data, segment, ancillary, address, now)
                 newest = address
                 continue
             packets += 1
@@ -251,14 +249,17 @@ class Datagrams:
             self.hear()
         return together
 
-    def _received(self, data: bytes, ancillary: Ancillary, address: Address, now: float) -> None:
-        """One datagram of several that came together."""
-        if len(data) >= SHORTEST_MEDIA and 128 <= data[0] <= 191:
-            endpoint = self._by_address.get(address)
-            if endpoint is not None:
-                endpoint.media_received(data, address, now)
-                return
-        self._other(data, ancillary, address, self, now)
+    def _apart(self, data: bytes, segment: int, ancillary: Ancillary, address: Address, now: float) -> int:
+        """Datagrams of `segment` octets (the last may be shorter) that came together; how many."""
+        endpoint = self._by_address.get(address)
+        for at in range(0, len(data), segment):
+            each = data[at : at + segment]
+            if endpoint is not None and len(each) >= SHORTEST_MEDIA and 128 <= each[0] <= 191:
+                endpoint.media_received(each, address, now)
+            else:
+                self._other(each, ancillary, address, self, now)
+                endpoint = self._by_address.get(address)
+        return -(-len(data) // segment)
 
     def hear(self) -> None:
         """Read the RTCP that has come, which wakes nobody: after media, or when the owner calls, at least once per tick.

@@ -15,7 +15,7 @@ from media.peer import Peer
 from media.red import primary
 from media.repair import KEY_REQUEST_INTERVAL_S, SCREEN_KEY_REQUEST_INTERVAL_S
 from media.rtc import DelayEstimator, read_rtcp, write_key_request, write_nack, write_receiver_report
-from media.rtp import ExtensionIds, Malformed, Packet, parse
+from media.rtp import HEADER, HEADER_BYTES, ExtensionIds, Malformed, Packet, parse
 from media.sdp import Codec, Description, Line, Media, answer_line, choose, redundant
 from media.track import Layer, Source, Track
 from media.twcc import Arrivals
@@ -34,6 +34,41 @@ class Section:
         red = redundant(media, codec)
         self.red_type = red.payload_type if red is not None else 0
         self.track: Track | None = None
+
+
+class Alike:
+    """What the packets of one video source have in common: all of the header but numbers and marker.
+
+    `at` is where the transport-wide number lies, `start` where the payload begins; `packet` is filled anew each time.
+    """
+
+    __slots__ = ("after", "at", "before", "first", "packet", "source", "start")
+
+    def __init__(self, plain: bytes, packet: Packet, source: Source, at: int) -> None:
+        self.packet = packet
+        self.source = source
+        self.at = at
+        self.start = len(plain) - len(packet.payload)
+        self.first = plain[0]
+        self.before = plain[HEADER_BYTES:at]
+        self.after = plain[at + 2 : self.start]
+
+    def read(self, plain: bytes) -> Packet | None:
+        """As `parse()`, if this packet is like the one before; the result is good until the next call."""
+        at, start = self.at, self.start
+        if (
+            plain[0] != self.first
+            or plain[at + 2 : start] != self.after
+            or plain[HEADER_BYTES:at] != self.before
+            or plain[1] & 0x7F != self.packet.payload_type
+        ):
+            return None
+        packet = self.packet
+        _, second, packet.sequence, packet.timestamp, _ = HEADER.unpack_from(plain)
+        packet.marker = second & 0x80
+        packet.transport = plain[at] << 8 | plain[at + 1]
+        packet.payload = plain[start:]
+        return packet
 
 
 class Publisher:
@@ -63,6 +98,7 @@ class Publisher:
         self._ids = ExtensionIds()
         self._announced: dict[int, tuple[str, int]] = {}  # ssrc -> (mid, primary ssrc if this is its RTX else 0)
         self._sources: dict[int, Source] = {}
+        self._alike: dict[bytes, Alike] = {}  # by SSRC as it is written
         self._report_at_s = 0.0
         self._arrived_bytes = 0
         self._send_time = -1
@@ -112,6 +148,7 @@ class Publisher:
         self._ids = merged
         tracks = {section.track for section in self.sections.values()}
         self._sources = {ssrc: source for ssrc, source in self._sources.items() if source.track in tracks}
+        self._alike.clear()
 
     def ended(self) -> list[Track]:
         """Tracks that the last `answer()` brought to an end."""
@@ -124,6 +161,11 @@ class Publisher:
 
     def rtp(self, plain: bytes, now_s: float, wall_s: float) -> None:
         """One unprotected RTP packet."""
+        alike = self._alike.get(plain[8:12])
+        if alike is not None:
+            known = alike.read(plain)
+            if known is not None:
+                return self._next(alike.source, known, len(plain), now_s, wall_s)
         try:
             packet = parse(plain, self._ids)
         except Malformed as error:
@@ -162,16 +204,40 @@ class Publisher:
             self.packets += 1
             if packet.marker or not track.video:
                 source.inbound.timing(packet.timestamp, now_s)
+            if track.video and packet.transport >= 0:
+                self._remember(plain, packet, source)
         if packet.level >= 0 and not track.muted:
             self._level(packet.level, now_s)
         if layer.receive(source, packet, now_s, wall_s):
             self._pending(layer)
         return None
 
+    def _next(self, source: Source, packet: Packet, size: int, now_s: float, wall_s: float) -> None:
+        """A packet that is like the one before it of its source, as most are: all that `rtp()` would look for is known."""
+        if not self._arrived_bytes:
+            self._active(self)
+        self._arrived_bytes += size
+        self._arrivals.add(packet.transport, now_s)
+        self.packets += 1
+        if packet.marker:
+            source.inbound.timing(packet.timestamp, now_s)
+        if source.layer.receive(source, packet, now_s, wall_s):
+            self._pending(source.layer)
+
+    def _remember(self, plain: bytes, packet: Packet, source: Source) -> None:
+        """Read the next packet of this source faster, if it is like this one. Only with the plainest of headers."""
+        start = len(plain) - len(packet.payload)
+        at = plain.find(bytes((self._ids.transport << 4 | 1,)), HEADER_BYTES + 4, start) + 1
+        if plain[0] != 0x90 or not at or at + 2 >= start or packet.level >= 0:
+            return
+        if plain[at] << 8 | plain[at + 1] == packet.transport:
+            self._alike[plain[8:12]] = Alike(plain, packet, source, at)
+
     def _bind(self, packet: Packet) -> Source | None:
         """Find the m-line of a new SSRC: announced, else by MID, else by a payload type of one m-line only."""
         if len(self._sources) >= SOURCES_MAX:
             return None
+        self._alike.clear()
         mid, primary = self._announced.get(packet.ssrc, ("", 0))
         section = self.sections.get(mid or packet.mid)
         if section is None and not mid and not packet.mid:
@@ -240,6 +306,7 @@ class Publisher:
             elif isinstance(record, Bye):
                 for ssrc in record.ssrcs:
                     self._sources.pop(ssrc, None)
+                self._alike.clear()
 
     # -- feedback --
 

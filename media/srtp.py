@@ -29,7 +29,6 @@ PROTECTED_BYTES_MAX = 2048  # what a datagram of ours may have
 TRAILER_BYTES_MAX = 160
 BURST_BUFFER_BYTES = 65_536
 REPLAY_WINDOW = 1024
-REPEAT_WINDOW = 256  # so far back a packet may be sent again under its own number; each packet sent moves all of it
 
 TAG_BYTES = {
     Policy.SRTP_PROFILE_AEAD_AES_128_GCM: 16,
@@ -63,10 +62,10 @@ class Refused(Exception):
     """libsrtp refused a packet; the message says why in its words."""
 
 
-def _session(key: bytes, profile: int, direction: int, window: int) -> Session:
+def _session(key: bytes, profile: int, direction: int) -> Session:
     policy = Policy(key=key, ssrc_type=direction, srtp_profile=profile)
     policy.allow_repeat_tx = True
-    policy.window_size = window
+    policy.window_size = REPLAY_WINDOW
     return Session(policy)
 
 
@@ -74,7 +73,7 @@ class Unprotector:
     """The receiving half of one DTLS association."""
 
     def __init__(self, key: bytes, profile: int) -> None:
-        self._session = _session(key, profile, Policy.SSRC_ANY_INBOUND, REPLAY_WINDOW)
+        self._session = _session(key, profile, Policy.SSRC_ANY_INBOUND)
         self._handle = self._session._srtp[0]
 
     def rtp(self, data: bytes) -> bytes:
@@ -108,7 +107,7 @@ class Protector:
     """The sending half of one DTLS association."""
 
     def __init__(self, key: bytes, profile: int) -> None:
-        self._session = _session(key, profile, Policy.SSRC_ANY_OUTBOUND, REPEAT_WINDOW)
+        self._session = _session(key, profile, Policy.SSRC_ANY_OUTBOUND)
         self._handle = self._session._srtp[0]
         self.tag_bytes = TAG_BYTES[profile]
 

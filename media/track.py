@@ -119,7 +119,16 @@ class Layer:
         track = self.track
         payload = packet.payload
         key = self._key_test is not None and len(payload) > 0 and self._key_test(payload)
-        if not self._admits(source, packet, number, key, now_s):
+        if (
+            number - self._number_before == 1
+            and source is self.source
+            and not (key or self._jumped or self._awaits_key or track.muted or track.unheard or packet.redundant)
+            and 0 < len(payload) <= track.payload_bytes_max
+        ):  # the next of what goes out, as nearly always
+            self._number_before = number
+            self.latest = source
+            self.heard_at_s = now_s
+        elif not self._admits(source, packet, number, key, now_s):
             return False
         mapped = self._numbers.forward(number, packet.timestamp, now_s)
         if mapped is None:

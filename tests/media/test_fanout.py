@@ -9,14 +9,14 @@ import pytest
 from pylibsrtp import Policy
 
 from command.base.clock import ManualClock
-from media import rtc, sdp
+from media import rtc, sdp, twcc
 from media.datagrams import Destination
 from media.output import Output
 from media.peer import Peer
 from media.port import Port
 from media.publisher import SOURCES_MAX, Publisher
 from media.repair import Resends
-from media.rtp import HEADER, ExtensionIds, Packet, parse
+from media.rtp import HEADER, TRANSPORT_URI, VIDEO_HEADER_BYTES, ExtensionIds, Packet, parse
 from media.srtp import Protector, Unprotector
 from media.track import Source, Track
 from tests.media.test_sdp import OFFERS
@@ -121,12 +121,17 @@ class Wire:
 
 
 @pytest.fixture
-async def wire() -> AsyncIterator[Wire]:
-    port = Port(clock=ManualClock(), flush=lambda now_s: None, log=lambda *line: None)
-    port.start("127.0.0.1", 0)
+async def port() -> AsyncIterator[Port]:
+    made = Port(clock=ManualClock(), flush=lambda now_s: None, log=lambda *line: None)
+    made.start("127.0.0.1", 0)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def wire(port: Port) -> AsyncIterator[Wire]:
     made = Wire(port)
     yield made
-    port.close()
     made.socket.close()
 
 
@@ -357,3 +362,33 @@ async def test_a_browsers_announced_ssrcs_bind_without_mid(wire: Wire) -> None:
     made.send(1, KEY, ssrc=video.streams[0].ssrc, kind=kind)
     assert len(made.flush()) == 1
     made.socket.close()
+
+
+WIDE_OFFER = OFFER.replace(
+    "a=rtcp-fb:120 nack\r\n",
+    f"a=rtcp-fb:120 nack\r\na=rtcp-fb:120 transport-cc\r\na=extmap:5 {TRANSPORT_URI}\r\n",
+)
+
+
+async def test_packets_that_are_like_the_one_before_are_read_as_any_other(port: Port) -> None:
+    """Transport-wide numbers, markers and payloads come through, whatever stands between two packets that are alike."""
+    wire = Wire(port, WIDE_OFFER)
+    chosen = random.Random(7)
+    sent: list[tuple[bytes, int, int]] = []
+    for at in range(200):
+        mid = b"\x401" if at < 3 or chosen.random() < 0.1 else b""
+        elements = mid + b"\x51" + ((0xFFF0 + at) & 0xFFFF).to_bytes(2, "big")
+        elements += bytes(-len(elements) % 4)
+        payload = (KEY if at == 0 else DELTA) + chosen.randbytes(chosen.randrange(20, 900))
+        marker, timestamp = 0x80 if at % 5 == 4 else 0, at // 5 * 3000
+        head = HEADER.pack(0x90, marker | 120, (65_500 + at) & 0xFFFF, timestamp, VIDEO_SSRC)
+        block = b"\xbe\xde" + (len(elements) // 4).to_bytes(2, "big") + elements
+        wire.publisher.rtp(head + block + payload, wire.now_s, 1.0)
+        sent.append((payload, marker, timestamp))
+    told = twcc.read(wire.publisher._arrivals.report(1) or b"")
+    assert told is not None
+    assert (told.base, len(told.arrivals), told.whole) == (0xFFF0, 200, True)
+    got = wire.tracks["1"].layers[0]._pending
+    first = got[0].timestamp
+    assert [(item.plain[VIDEO_HEADER_BYTES:], item.marker, item.timestamp - first) for item in got] == sent
+    wire.socket.close()

@@ -37,6 +37,7 @@ from command.edge.openapi import route_of
 from command.edge.patience import KEEPALIVE_S, Patience
 from command.edge.requests import request_ids
 from command.log.bus import Bus, RedisHints
+from command.log.held import made_by_nobody
 from command.log.instance import KEY as INSTANCE
 from command.log.instance import Instance
 from command.log.rebuild import rebuild
@@ -219,11 +220,11 @@ class Service:
                 set_meta(connection, "node", node)
                 set_meta(connection, "generation", self.clock.token())
                 set_meta(connection, "opening", "{}")
-            elif reported_by_nobody(connection, node):
+            elif reported_by_nobody(connection, node) or made_by_nobody(connection, node):
                 raise Corrupt(
                     "log.incident_ids",
-                    "This log holds incidents whose ids don't name their reporter, as programs before the first release wrote "
-                    "them; begin with an empty data directory.",
+                    "This log holds incidents or orders whose ids don't say who made them, as programs before the first release "
+                    "wrote them; begin with an empty data directory.",
                 )
             elif self._instance.went_back(get_meta(connection, INSTANCE), position_of(connection)):
                 self._went_back(connection, node)

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from command.base import entry as entries
 from command.base.entry import Entry, Written
+from command.base.naming import ROOM, bound
 from command.log.audience import TELLING, holds_any
 from command.log.store import BRANCH, ENTRY, STREAM
 from command.tree import sharing
@@ -36,6 +37,34 @@ def owned(subject: str, kind: str, body: Mapping[str, Any]) -> str | None:
     name = OWNED.get(kind.partition(".")[0])
     key = None if name is None else body.get(name)
     return f"{name}/{key}" if isinstance(key, str) else None
+
+
+MAKING = {
+    "order.issued": "order",
+    "notice.issued": "notice",
+    "notice.drafted": "notice",
+    "fence.drawn": "fence",
+    "room.opened": "room",
+    "meeting.scheduled": "room",
+    "incident.asked": "ask",
+    "ownership.offered": "transfer",
+    "ownership.requested": "transfer",
+    "plan.requested": "activation",
+    "report.due": "due",
+}
+"""Kinds that make something under an id of its maker, and the field that says it (`naming`)."""
+
+
+def made_by_nobody(connection: Connection, node: str) -> bool:
+    """Whether the first thing that this node made has an id bound to nobody (decisions/0009): no program since makes one."""
+    kinds = holds_any(connection, [f'"kind":"{kind}"'.encode() for kind in MAKING])
+    mine = sa.select(ENTRY.c.data).join(STREAM, STREAM.c.id == ENTRY.c.stream).where(STREAM.c.origin == node, kinds)
+    data = connection.scalar(mine.order_by(ENTRY.c.number).limit(1))
+    entry = None if data is None else entries.decode(data)
+    if entry is None or entry.kind not in MAKING:
+        return False
+    name = MAKING[entry.kind]
+    return not bound(entry.body.get(name), entry, ROOM if name == "room" else None)
 
 
 def entries_of(connection: Connection, subject: str) -> list[Written]:

@@ -46,6 +46,16 @@ URGENT = tuple(
 )
 """Beginnings of the kinds that somebody waits for; the steps of an order's ladder (`order.rung`) are only notes of this node."""
 MICROSECONDS = 1_000_000
+_ANY_BRANCH = sa.select(BRANCH.c.seq).limit(1)
+_ONE_STREAM = sa.select(STREAM).where(
+    *(STREAM.c[name] == sa.bindparam(name) for name in ("subject", "origin", "generation"))
+)
+_READ_ON = (
+    sa.select(ENTRY)
+    .where(ENTRY.c.stream == sa.bindparam("stream"), ENTRY.c.seq > sa.bindparam("start"))
+    .order_by(ENTRY.c.seq)
+    .limit(sa.bindparam("entries", type_=sa.Integer))
+)
 
 
 class Sharing(Protocol):
@@ -170,6 +180,8 @@ class Holdings:
 
     def holds(self, stream: Stream, tip: Tip) -> bool:
         row = self._row(stream)
+        if row is not None and tip.length > row.length and not self._branched:
+            return False
         if row is not None and self._chained(row, tip):
             return True
         return any(one.hash == tip.head and one.seq == tip.length for one in self._branch(stream))
@@ -180,8 +192,8 @@ class Holdings:
         found: list[Received] = []
         end: int | None = None
         if row is not None:
-            wanted = sa.select(ENTRY).where(ENTRY.c.stream == row.id, ENTRY.c.seq > start)
-            rows = self.connection.execute(wanted.order_by(ENTRY.c.seq).limit(entries)).all()
+            at = {"stream": row.id, "start": start, "entries": entries}
+            rows = self.connection.execute(_READ_ON, at).all()
             found = self._received(rows, peer, octets)
             end = found[-1].tip.length if len(rows) == entries or len(found) < len(rows) else None
         loose = [one for one in branch if one.hash not in covered and (end is None or one.seq <= end)]
@@ -283,19 +295,14 @@ class Holdings:
             assert self._stack is not None, "a link reads only inside reading()"
             self._open = self._stack.enter_context(self._store.reader_engine.connect())
             self._stack.enter_context(self._open.begin())
-            self._branched = self._open.execute(sa.select(BRANCH.c.seq).limit(1)).first() is not None
+            self._branched = self._open.execute(_ANY_BRANCH).first() is not None
         return self._open
 
     def _row(self, stream: Stream) -> Row[Any] | None:
         """The stream's row, read once per snapshot: a frame asks for it at every entry."""
         if stream not in self._rows:
-            self._rows[stream] = self.connection.execute(
-                sa.select(STREAM).where(
-                    STREAM.c.subject == stream.subject,
-                    STREAM.c.origin == stream.origin,
-                    STREAM.c.generation == stream.generation,
-                )
-            ).first()
+            name = {"subject": stream.subject, "origin": stream.origin, "generation": stream.generation}
+            self._rows[stream] = self.connection.execute(_ONE_STREAM, name).first()
         return self._rows[stream]
 
     def _branch(self, stream: Stream) -> list[Row[Any]]:

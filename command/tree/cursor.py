@@ -34,9 +34,10 @@ def advance(tips: Tips, before: bytes, tip: Tip) -> Tips:
 
 class Cursor:
     """One stream and one peer. `held` and `sent` are tips of what the peer holds, or will when `flight` has arrived; `paused`
-    when it can't take the stream now. `ahead` are hashes of what was sent ahead, `kept` those of them that are durable there."""
+    when it can't take the stream now. `ahead` are hashes of what was sent ahead, `kept` those of them that are durable there;
+    `looked` are the tips that the stream had here when nothing more of it was to be sent ahead."""
 
-    __slots__ = ("ahead", "channel", "flight", "held", "kept", "paused", "rank", "sent")
+    __slots__ = ("ahead", "channel", "flight", "held", "kept", "looked", "paused", "rank", "sent")
 
     def __init__(self, tips: Iterable[Tip] = (), rank: int = RANKS - 1) -> None:
         self.held: Tips = tuple(tips)
@@ -46,12 +47,14 @@ class Cursor:
         self.rank = rank
         self.ahead: set[bytes] = set()
         self.kept: set[bytes] = set()
+        self.looked: Tips = ()
         self.paused = False
 
     def reset(self, tips: Iterable[Tip]) -> int:
         """The peer says what it holds; what was on its way counts no more. Returns how many entries that were."""
         gone = len(self.flight)
         self.paused = False
+        self.looked = ()
         self.held = self.sent = tuple(tips)
         self.flight.clear()
         return gone
@@ -111,6 +114,9 @@ class Todo:
         """A snapshot in the order in which they are due."""
         for names in self._ranks[channel]:
             yield from list(names)
+
+    def on(self, channel: str) -> bool:
+        return any(self._ranks[channel])
 
     def clear(self) -> None:
         self._place.clear()

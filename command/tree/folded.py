@@ -3,13 +3,14 @@
 Pure; the short way beside `picture`. It keeps numbers, never entries, and gives no verdict. Invariant: what `takes` says yes to
 leaves, folded last, the very rows that folding everything anew in canonical order would leave.
 
-Some kinds need not come last, because they leave the same rows wherever they stand (COMMUTING): a note, and that a timer ran
-out (it ran where the incident is owned, and nowhere else), anywhere after the report; and a word on an order, as long as its
+Some kinds need not come last, because they leave the same rows wherever they stand (COMMUTING): a note, that a timer ran
+out (it ran where the incident is owned, and nowhere else), and a notice (its id is bound to the node that makes it, and only
+that node's word on it has an effect), anywhere after the report; and a word on an order, as long as its
 author knew every other word on that order. What the owner decides then comes last as soon as its author knew all that was
 decided: contributions it didn't know stand before it (depth 0, `picture`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from command.base.entry import Entry
@@ -18,7 +19,15 @@ from command.tree.picture import ISSUED, PROGRESSED, Picture, appends, heard, ke
 from command.tree.sharing import Nodes, named
 
 RUNG, ACKNOWLEDGED = "order.rung", "alarm.acknowledged"
-ANYWHERE = frozenset({"incident.noted", "timer.fired", "timer.dropped"})
+NOTICES = "notice."
+ANYWHERE = frozenset(
+    {
+        "incident.noted",
+        "timer.fired",
+        "timer.dropped",
+        *(f"{NOTICES}{step}" for step in ("drafted", "issued", "reviewed", "cancelled", "progressed")),
+    }
+)
 COMMUTING = ANYWHERE | {PROGRESSED}
 
 
@@ -60,37 +69,25 @@ class Folded:
             return False
         if entry.kind in ANYWHERE:
             return self._report is not None and _knew(seen, name, dict([self._report]))
-        if entry.kind == PROGRESSED:
-            words = self._words.get(_order(entry))
-            return words is not None and _knew(seen, name, words)
+        if entry.kind == PROGRESSED:  # of an order that isn't here it says nothing yet
+            return _knew(seen, name, self._words.get(_order(entry), {}))
         return self._last_decided(entry, name, seen, chain)
 
     def _last_decided(self, entry: Entry, name: str, seen: Mapping[str, int], chain: list[Claim]) -> bool:
         if entry.kind not in DECISION_KINDS or entry.kind == ADOPTED or _order(entry) in self._early:
             return False
-        new = entry.kind != ISSUED or _order(entry) not in self._words
+        words = self._words.get(_order(entry))
+        new = entry.kind != ISSUED or words is None
+        answered = any(self.seen.get(other, {}).get(name, 0) >= entry.seq for other in words or () if other != name)
         standing = bool(chain) and entry.claim == chain[-1].id and entry.origin == chain[-1].owner
-        return new and standing and _knew(seen, name, self._decided)
+        return new and standing and not answered and _knew(seen, name, self._decided)
 
     def _next(self, entry: Entry, name: str) -> bool:
-        """Whether it follows in its stream, the only one of its node, and all that it names is here."""
+        """Whether it follows in its stream, the only one of its node. What it names need not be here: each entry is looked at
+        when it comes, whoever knew it already."""
         if entry.seq != self.lengths.get(name, 0) + 1:
             return False
-        if entry.seq == 1 and any(stream.startswith(f"{entry.origin}.") for stream in self.lengths):
-            return False
-        return not entry.seen or all(
-            length <= self.lengths.get(stream, 0) for stream, length in self._named(entry, name)
-        )
-
-    def _named(self, entry: Entry, name: str) -> Iterable[tuple[str, int]]:
-        """What the author had seen of other streams than its own; what strangers said doesn't matter."""
-        return ((stream, length) for stream, length in self._streams(entry.seen) if stream != name)
-
-    def _streams(self, seen: Mapping[str, int]) -> Iterable[tuple[str, int]]:
-        heard = _streams(seen)
-        if not self.strangers:
-            return heard
-        return ((stream, length) for stream, length in heard if stream.partition(".")[0] in self.standing)
+        return entry.seq > 1 or not any(stream.startswith(f"{entry.origin}.") for stream in self.lengths)
 
     def note(self, entry: Entry) -> None:
         """The entry was folded."""
@@ -149,10 +146,7 @@ def learn(drawn: Picture) -> Folded:
         known._seen(entry, name)
     lengths = known.lengths
     dense = counts == lengths and len({name.partition(".")[0] for name in lengths}) == len(lengths)
-    here = all(
-        length <= lengths.get(stream, 0) for seen in known.seen.values() for stream, length in known._streams(seen)
-    )
-    known._exact = known._exact and dense and here and not drawn.circular
+    known._exact = known._exact and dense and not drawn.circular
     return known
 
 
@@ -161,13 +155,10 @@ def _knew(seen: Mapping[str, int], name: str, needed: Mapping[str, int]) -> bool
     return all(seen.get(stream, 0) >= length for stream, length in needed.items() if stream != name)
 
 
-def _streams(seen: Mapping[str, int]) -> Iterable[tuple[str, int]]:
-    """Without what an author's screen had of its own stream: that is named whole."""
-    return ((stream, length) for stream, length in seen.items() if "@" not in stream)
-
-
 def _order(entry: Entry) -> str:
     """The order that an entry is about; "" when it is about none."""
+    if entry.kind.startswith(NOTICES):  # what it tells of changes nothing
+        return ""
     found: Any = entry.body.get("order")
     if entry.kind == ACKNOWLEDGED:  # its alarm is named after it
         kind, _, rest = str(entry.body.get("alarm")).partition("-")

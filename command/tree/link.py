@@ -291,6 +291,10 @@ class Link:
         call, so whoever looks again after each of those misses nothing."""
         return self._outgoing.eager
 
+    def offers(self, channel: str) -> bool:
+        """The same for one channel, with room in its window; any thread may ask."""
+        return self._outgoing.offers(channel)
+
     @property
     def hurried(self) -> bool:
         """Whether what `pull` gives next for *later* must not wait for the pacing, nor for answers; any thread may ask."""
@@ -421,10 +425,18 @@ class Link:
     def _durable(self, grown: set[Stream]) -> None:
         """What came from the peer may be known as grown before `stored` says so: it needn't go back even then."""
         for number, items in self._arriving.items():
-            here = [one for one in items if one[0] in grown and self._shelf.holds(one[0], one[2])]
+            here: list[Arrived] = []
+            rest: list[Arrived] = []
+            followed: set[bytes] = set()
+            for stream, before, tip in reversed(items):  # what an entry that is held follows is held
+                if stream in grown and (tip.head in followed or self._shelf.holds(stream, tip)):
+                    followed.add(before)
+                    here.append((stream, before, tip))
+                else:
+                    rest.append((stream, before, tip))
             if here:
-                self._arriving[number] = [one for one in items if one not in here]
-                self._peer_has(here)
+                self._arriving[number] = rest[::-1]
+                self._peer_has(here[::-1])
 
     def _entries(self, at: _Channel, message: Entries) -> None:
         self._exchanging()

@@ -26,6 +26,7 @@ from command.tree.wire import (
 
 AHEAD_FRAME_MAX = 8
 """Entries sent ahead in one frame: less than a second of 64 kbit/s."""
+ROOM_MIN = WINDOW // 4
 PACKED_GAIN = 2
 """Entries take about this many times less when they are packed."""
 
@@ -79,6 +80,18 @@ class Outgoing:
         """Whether some stream may have something to send. Looks at lengths only, so any thread may ask."""
         return bool(self._todo) or bool(self._ahead) or bool(self._copies)
 
+    def offers(self, channel: str) -> bool:
+        """Whether `pull` may give something for this channel. Looks at lengths only, so any thread may ask."""
+        if (channel == NOW and self._ahead) or (channel == LATER and self._copies):
+            return True
+        return self._todo.on(channel) and self._room(channel) > 0
+
+    def _room(self, channel: str) -> int:
+        """How many entries the next frame may hold. What can wait is not sent entry by entry as a full window opens: each
+        frame costs a transaction at the other end."""
+        room = min(WINDOW - self.flight[channel], FRAME_ENTRIES_MAX)
+        return 0 if channel == LATER and self.flight[channel] and room < ROOM_MIN else room
+
     @property
     def paused(self) -> int:
         """How many streams the peer can't take now. Any thread may ask."""
@@ -118,7 +131,8 @@ class Outgoing:
         """Put the stream on the list of its channel, if there is anything to send and the peer may have it."""
         name = str(stream)
         cursor = self._cursors[name]
-        lacking = [tip for tip in self._shelf.tips(stream) if tip not in cursor.sent]
+        tips = self._shelf.tips(stream)
+        lacking = [tip for tip in tips if tip not in cursor.sent]
         if not lacking and not cursor.flight:
             cursor.ahead.clear()
             cursor.kept.clear()
@@ -131,7 +145,7 @@ class Outgoing:
             small = abs(behind) <= (NOW_BACKLOG_FAR if self.far else NOW_BACKLOG_MAX) or stream.subject == "tree"
             cursor.channel = NOW if small else LATER
         self._todo.add(cursor.channel, cursor.rank, name)
-        if cursor.channel == LATER:
+        if cursor.channel == LATER and cursor.looked != tips:
             self._ahead[name] = None
 
     def arrived(self, held: Held, now: int) -> list[tuple[Stream, Tips]]:
@@ -187,7 +201,7 @@ class Outgoing:
             copies, self._copies = self._copies, []
             return self._pack_ahead(LATER, copies)
         before = self.flight[channel]
-        room = min(WINDOW - before, FRAME_ENTRIES_MAX)
+        room = self._room(channel)
         if octets is None:
             octets = FRAME_BYTES_LATER if channel == LATER else FRAME_BYTES_NOW
         if self._packing:
@@ -232,6 +246,7 @@ class Outgoing:
             found += due[:room]
             if len(due) > room:
                 break
+            cursor.looked = self._shelf.tips(stream_of(name))
             del self._ahead[name]
         if not found:
             return None

@@ -21,17 +21,20 @@ from command.edge.api import Node
 from command.tree import pairing
 from command.tree.wire import LATER, NOW
 from command.uplink.channel import FRAME_MAX, Channel
+from command.uplink.knocking import knocking
 from command.uplink.peer import HANDSHAKE_S, Peer
 
 BY = By(account="node")
 JOIN_FILE = "join.code"
 DIAL_S = 15.0
 CONNECT_S = 5.0
-"""For TCP alone: a second SYN and a third have left by then; the next try is a fresh one."""
+"""For TCP alone: a second SYN and a third have left by then, and fresh attempts beside it (`knocking`)."""
+TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, connect=DIAL_S)
 BACKOFF_S, BACKOFF_MAX_S = 0.5, 4.0
-"""A line that heals is used within seconds, however long it was cut; one SYN every few seconds costs nobody."""
-LASTING_S = 10.0
-"""A connection that lasted so long was a good one: the next failure begins at the shortest pause again."""
+"""After an answer that was no: who is there but won't have us isn't asked more often. Nobody's answer is waited for by knocking
+every second, so a line that heals is used at once, however long it was cut."""
+LASTING_S = 5.0
+"""A connection that lasted so long was a good one, and knocking for so long was slow enough: the next pause is the shortest."""
 LOOK_S = 1.0
 THROUGH_PROXY = (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError)
 """The proxy isn't there, wants to know who asks (407), or can't or won't reach the superior."""
@@ -79,7 +82,7 @@ class Dialler:
         await asyncio.sleep(BACKOFF_S)
 
     async def _join_at(self, address: str, code: str) -> None:
-        async with self._session() as session, self._connect(session, address, "pair") as socket:
+        async with knocking("pair", lambda session: self._connect(session, address, "pair"), TIMEOUT) as socket:
             channel = Channel(socket, paced=False)
             handshake = self._uplink.pairing(pairing.Role.CHILD)
             await channel.send(handshake.opening)
@@ -135,7 +138,7 @@ class Dialler:
         addresses = self.addresses()
         address = addresses[self._address % len(addresses)]
         try:
-            async with self._session() as session, self._connect(session, address, name) as socket:
+            async with knocking(name, lambda session: self._connect(session, address, name), TIMEOUT) as socket:
                 await peer.dial(name, Channel(socket, paced=name == LATER))
         except (FenghuoError, aiohttp.ClientError, OSError, TimeoutError) as error:
             self._failed(address, error)
@@ -153,10 +156,6 @@ class Dialler:
     def addresses(self) -> list[str]:
         """Where the superior may be, in order."""
         return [one.strip().rstrip("/") for one in self._node.config.parent.split(",") if one.strip()]
-
-    def _session(self) -> aiohttp.ClientSession:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, connect=DIAL_S)
-        return aiohttp.ClientSession(timeout=timeout, trust_env=False)
 
     def _connect(self, session: aiohttp.ClientSession, address: str, name: str) -> Any:
         config = self._node.config

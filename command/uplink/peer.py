@@ -267,7 +267,7 @@ class Peer:
             self._wake[LATER].set()
 
     async def _next(self, link: Link, name: str, channel: Channel) -> bytes | None:
-        if not link.eager:  # an idle link costs no look at the log
+        if not link.offers(name):  # an idle link costs no look at the log
             return None
         octets = channel.frame_octets
         return await self._house.think(lambda: link.pull(name, self._house.clock.now(), octets))

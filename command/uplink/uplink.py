@@ -47,6 +47,8 @@ TICK_S = 1.0
 WIDENING = ("order.issued", "incident.", "ownership.", "room.opened", "plan.approved", "meeting.edited")
 """Kinds after which an incident or a meeting may concern another node: then all its streams are looked at, and those of the
 incident's meetings, not only those that grew."""
+NOT_WIDENING = ("incident.noted",)
+"""Written by the thousand, and naming nobody."""
 
 T = TypeVar("T")
 journal = structlog.get_logger("uplink")
@@ -136,7 +138,8 @@ class Uplink:
             self._grown.add(entry.stream)
             if "attachments" in entry.body:
                 self._news.append(entry)
-            if entry.kind.startswith(WIDENING) and entry.subject.startswith(("incident/", "meeting/")):
+            widens = entry.kind.startswith(WIDENING) and entry.kind not in NOT_WIDENING
+            if widens and entry.subject.startswith(("incident/", "meeting/")):
                 self._widened.add(entry.subject)
         for change in commit.changes:
             if change.table == ERASED_FILE.name and change.after is None:

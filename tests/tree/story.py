@@ -67,7 +67,7 @@ class Teller:
             found[key] = max(found.get(key, 0), one.entry.seq)
         return found
 
-    def say(self, kind: str, claim: Written | None = None, **body: Any) -> Written:
+    def say(self, kind: str, /, claim: Written | None = None, **body: Any) -> Written:
         seen = {k: n for k, n in self.lengths().items() if n > self.seen.get(k, 0) and k != self.key}
         if not self.own:
             seen |= {f"{self.node}.{life}": self.lengths().get(f"{self.node}.{life}", 0) for life in self.before}

@@ -7,6 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from command.base.entry import Written
+from command.base.naming import bound_id
+from command.base.projection import Domain
+from command.domain import notice
 from command.domain.incident import INCIDENT
 from command.tree.claim import Claim
 from command.tree.folded import Folded, learn
@@ -132,8 +135,10 @@ def test_property_the_rows_are_those_of_folding_anew(seed: int) -> None:
 
 
 def _say(one: Teller, rng: Random, claim: Written, orders: list[str]) -> None:
-    kind = rng.randrange(5)
-    if kind == 0 and one.node == "county":
+    kind = rng.randrange(6)
+    if kind == 5:
+        _tell(one, rng, orders)
+    elif kind == 0 and one.node == "county":
         orders.append(f"order{len(orders)}")
         _issue(one, claim, orders[-1])
     elif kind == 1 and one.node == "county" and orders:
@@ -144,6 +149,33 @@ def _say(one: Teller, rng: Random, claim: Written, orders: list[str]) -> None:
         one.say("order.progressed", order=rng.choice(orders), step=rng.choice(STEPS))  # known, or had ahead
     else:
         one.say(rng.choice(("incident.noted", "timer.fired", "fence.drawn")), timer="t")
+
+
+NOTICE = {
+    "kind": "alert",
+    "organisation": "o",
+    "incident": "i",
+    "room": None,
+    "recipients": {},
+    "urgency": "normal",
+    "exercise": False,
+}
+
+
+def _tell(one: Teller, rng: Random, orders: list[str]) -> None:
+    """A notice, or a word on one, be it another node's."""
+    keys = [bound_id(f"{number}", rng.choice(("county", one.node)), one.subject) for number in range(3)]
+    steps: list[tuple[str, dict[str, Any]]] = [
+        ("issued", {**NOTICE, "order": rng.choice(orders) if orders else None}),
+        ("progressed", {"counts": {"sent": rng.randrange(9)}, "expanded": True}),
+        ("cancelled", {}),
+    ]
+    step, body = rng.choice(steps)
+    one.say(f"notice.{step}", notice=rng.choice(keys), **body)
+
+
+def _domain() -> Domain:
+    return domain().register(projectors=notice.PROJECTORS)
 
 
 def _arrivals(tellers: list[Teller], rng: Random) -> list[Written]:
@@ -157,7 +189,7 @@ def _arrivals(tellers: list[Teller], rng: Random) -> list[Written]:
 
 
 def _rows(seen: Picture) -> Any:
-    rows, known = Memory(), domain()
+    rows, known = Memory(), _domain()
     for one in seen.counting():
         known.project(rows, one)
     return rows.rows
@@ -170,7 +202,7 @@ class _Node:
         self.held: list[Written] = []
         self.rows, self.known = Memory(), Folded()
         self.chain: list[Claim] = []
-        self.domain = domain()
+        self.domain = _domain()
         self.appended = 0
 
     def receive(self, one: Written) -> None:

@@ -37,7 +37,6 @@ Keys = dict[str, Ed25519PublicKey]
 class _Row(NamedTuple):
     """An entry as it is stored."""
 
-    number: int
     stream: int
     seq: int
     position: int
@@ -54,7 +53,7 @@ _SELECT = f"SELECT {', '.join(_Row._fields)} FROM entry ORDER BY number"  # noqa
 _I36 = bytes(octet ^ 0x36 for octet in range(256))
 _I5C = bytes(octet ^ 0x5C for octet in range(256))
 _PAD36, _PAD5C = b"\x36" * 32, b"\x5c" * 32
-_PRIVATE, _BODY = b',"private":"', b'","body":{'
+_PRIVATE = b',"private":"'
 
 
 class _Link(msgspec.Struct, frozen=True):
@@ -182,7 +181,7 @@ def _follow(
     count = parts = absent = 0
     before, leaf_before = 0, -1
     for row in rows:
-        _number, stream, seq, position, leaf, stored, data, salt, private, _path, seal = row
+        stream, seq, position, leaf, stored, data, salt, private, _path, seal = row
         count += 1
         chain = chains.get(stream)
         if chain is None:
@@ -194,11 +193,11 @@ def _follow(
         if salt is not None and private is not None:
             # HMAC-SHA256 (RFC 2104) written out, because hmac.digest takes twice as long for parts this short.
             inner = sha256(salt.translate(_I36) + _PAD36 + private).digest() if len(salt) == 32 else b""
-            hashed = hexlify(sha256(salt.translate(_I5C) + _PAD5C + inner).digest())
+            hashed = sha256(salt.translate(_I5C) + _PAD5C + inner).hexdigest()
             parts += 1
             # What follows it shows that it is the entry's own field: inside a body "body" would stand before "private".
             at = data.find(_PRIVATE, len(expected)) + len(_PRIVATE)
-            good = good and len(salt) == 32 and data[at : at + 74] == hashed + _BODY
+            good = good and len(salt) == 32 and data[at : at + 74] == f'{hashed}","body":{{'.encode()
         elif salt is not None or private is not None:
             good = False
         elif _PRIVATE in data:
@@ -388,9 +387,9 @@ class _Commits:
         self._entries: list[tuple[tuple[Any, ...], _Chain]] = []
 
     def take(self, position: int, leaf: bytes, row: tuple[Any, ...], chain: _Chain) -> None:
-        if row[10] is not None:
+        if row[9] is not None:
             found = _Row(*row)
-            _under(found, self._received.get(row[10]), chain.origin, chain.place(found.seq), self._seals, self._report)
+            _under(found, self._received.get(row[9]), chain.origin, chain.place(found.seq), self._seals, self._report)
             return
         if position != self._position:
             self._check()
@@ -422,8 +421,8 @@ class _Commits:
         elif root != seal.root:
             self._report.add("seal", place, f"The entries of commit {self._position} are not what was sealed.")
         for (row, chain), path in zip(rows, paths, strict=True):
-            if row[9] != path:
-                self._report.add("seal", chain.place(row[2]), "The entry's path does not lead to the root.")
+            if row[8] != path:
+                self._report.add("seal", chain.place(row[1]), "The entry's path does not lead to the root.")
         for origin in sorted({chain.origin for _, chain in rows}):
             self._seals.signed(seal, origin, place)
 

@@ -1,6 +1,7 @@
 """One seed from beginning to end: the story, the healing, and the reckoning."""
 
 import hashlib
+from collections.abc import Iterable
 from random import Random
 from typing import Any
 
@@ -140,7 +141,8 @@ def reckon(world: World, plan: Plan, settled: bool) -> dict[str, Any]:
             authors = {one.written.entry.origin for one in node.streams.entries(subject)} - {node.me}
             strange = {one for one in authors if subject not in world.truth.brazen.get(one, ())}
             strange &= world.truth.standing({key.hex(): one for key, one in held[subject].items()})
-            if strange and node.me not in participants(about, world.truth):
+            unconcerned = strange and node.me not in participants(about, world.truth)
+            if unconcerned and not let_in_by_the_dead(world, subject, held[subject].values(), node.me):
                 diverged += 1
                 problems.append(f"{node.me} holds {subject}, which doesn't concern it")
     for node in nodes:
@@ -160,7 +162,7 @@ def reckon(world: World, plan: Plan, settled: bool) -> dict[str, Any]:
         and key not in held[one.entry.subject]
         and one.entry.origin not in world.truth.revoked
     )
-    forks = unhealed(world, nodes, problems)
+    forks = unhealed(world, nodes, held, problems)
     if not settled:
         diverged += 1
         problems.append("the nodes never fell silent")
@@ -197,6 +199,13 @@ def pressed_on(world: World, stream: Stream) -> bool:
     return stream.subject in world.truth.brazen.get(stream.origin, ())
 
 
+def let_in_by_the_dead(world: World, subject: str, entries: Iterable[Written], node: str) -> bool:
+    """Whether only what died with the disks named this node: what it had got by then stays with it, and nothing follows."""
+    told = [one for one in world.truth.acked.values() if one.entry.subject == subject]
+    now, once = (participants(concerned(found), world.truth) for found in (entries, told))
+    return node in once and node not in now
+
+
 def against_truth(world: World, subject: str, picture: Any, entries: dict[bytes, Written]) -> list[str]:
     owner, counts = world.truth.counts({key.hex(): one for key, one in entries.items()})
     wrong = []
@@ -210,9 +219,9 @@ def against_truth(world: World, subject: str, picture: Any, entries: dict[bytes,
     return wrong
 
 
-def unhealed(world: World, nodes: list[Node], problems: list[str]) -> int:
+def unhealed(world: World, nodes: list[Node], held: dict[str, dict[bytes, Written]], problems: list[str]) -> int:
     """Forks that are left: a stream whose ends differ between nodes, one that its living origin still writes to, and one of a
-    generation that no snapshot explains."""
+    generation that no snapshot explains. `held` are the entries of each incident that are left."""
     count = 0
     streams: dict[Stream, list[Node]] = {}
     for node in nodes:
@@ -225,6 +234,10 @@ def unhealed(world: World, nodes: list[Node], problems: list[str]) -> int:
             concerns = [node for node in holders if any(entitled(world, one, stream.subject, node) for one in nodes)]
             holders = concerns or holders[:1]
         ends = {tuple(sorted(node.tips(stream))) for node in holders}
+        if len(ends) > 1 and stream.subject in held:
+            found = held[stream.subject].values()
+            holders = [one for one in holders if not let_in_by_the_dead(world, stream.subject, found, one.me)]
+            ends = {tuple(sorted(node.tips(stream))) for node in holders}
         forked = any(len(tips) > 1 for tips in ends)
         writing = any(node.me == stream.origin and node.generation == stream.generation for node in holders)
         if len(ends) > 1 or (forked and (writing or stream.generation not in world.truth.snapshotted)):

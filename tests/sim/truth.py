@@ -128,6 +128,8 @@ class Truth:
 
     def _in_force(self, one: Written, chain: list[Written], keys: list[str]) -> bool:
         under = self.decided_under[one.hash]
+        if under is None and one.entry.claim is None and keys:
+            under = keys[0]  # who knows of no claim decides under the report
         if under not in keys:
             return False
         at = keys.index(under)

@@ -81,7 +81,8 @@ class MediaMetrics:
             "fenghuo_media_layer_streams", "Video streams to subscribers by layer (-1: none)", ["layer"], **made
         )
         self.members = Gauge("fenghuo_media_members", "Members of all rooms of this node", **made)
-        self.up = Gauge("fenghuo_media_worker_up", "1 while a media worker answers", **made)
+        self.up = Gauge("fenghuo_media_worker_up", "1 while the media workers answer", **made)
+        self.workers = Gauge("fenghuo_media_workers", "Media workers that were started", **made)
         self.rooms = Gauge("fenghuo_media_rooms", "Rooms that are open in the worker", **made)
         self.peers = Gauge("fenghuo_media_peers", "Connections of the worker", **made)
         self.lag = Gauge("fenghuo_media_lag_seconds", "Event loop lag of the worker, largest of the last 5 s", **made)

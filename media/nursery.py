@@ -28,13 +28,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Nursery:
-    """One zygote and its workers."""
+    """One zygote and its workers; several `MediaWorker`s may share it."""
 
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
         self._channel: socket.socket | None = None
         self._reading: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
+        self._launching = asyncio.Lock()
         self._forks: deque[asyncio.Future[int]] = deque()
         self._ends: dict[int, asyncio.Future[int | None]] = {}
 
@@ -53,9 +54,9 @@ class Nursery:
 
     async def _fork(self, control: socket.socket) -> int:
         """As `fork()`; raises BrokenPipeError if the zygote is gone."""
-        if self._channel is None:
-            await self._launch()
-        assert self._channel is not None
+        async with self._launching:
+            if self._channel is None:
+                await self._launch()
         forked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(LAUNCH_TIMEOUT_S):

@@ -56,7 +56,8 @@ class MediaWorker:
     """One supervised worker.
 
     `on_event` is called on the loop for each event, in order, and must not block or raise. `addresses` are what the
-    candidates say (empty: each interface and 127.0.0.1), `port` the UDP port (0: any, then kept over restarts).
+    candidates say (empty: each interface and 127.0.0.1), `port` the UDP port (0: any, then kept over restarts). Who hands
+    in a `nursery` stops it, after the workers that share it.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class MediaWorker:
         addresses: list[str] | None = None,
         port: int = 0,
         bind: str = "0.0.0.0",  # noqa: S104
+        nursery: Nursery | None = None,
     ) -> None:
         self.port = port
         self.addresses: list[str] = addresses or []
@@ -73,7 +75,8 @@ class MediaWorker:
         self._configured = addresses or []
         self._bind = bind
         self._rooms: dict[str, _Room] = {}
-        self._nursery = Nursery()
+        self._nursery = nursery or Nursery()
+        self._shared = nursery is not None
         self._pid: int | None = None
         self._reading: asyncio.Task[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -95,7 +98,7 @@ class MediaWorker:
             await self._launch()
         except BaseException:
             await self._end()
-            await self._nursery.stop()
+            await self._leave_nursery()
             raise
         self._task = spawn("media worker", self._supervise())
         self._watching = spawn("media heartbeat", self._watch())
@@ -113,7 +116,11 @@ class MediaWorker:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        await self._nursery.stop()
+        await self._leave_nursery()
+
+    async def _leave_nursery(self) -> None:
+        if not self._shared:
+            await self._nursery.stop()
 
     async def _end(self) -> int | None:
         """Hang up, and wait until the worker has ended; its exit code."""

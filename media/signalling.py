@@ -7,7 +7,7 @@ The wire is `docs/protocol-conference.md`.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
@@ -43,6 +43,7 @@ from command.log.reading import ReadRows
 from command.log.writer import Commit
 from media import control
 from media.control import MuteKind
+from media.crew import Crew
 from media.door import Door
 from media.experience import MediaMetrics
 from media.remote import MediaWorker
@@ -56,14 +57,20 @@ journal = structlog.get_logger("media")
 
 
 class Conferences:
-    """Every open room of this node. Owns the worker; starts it at the first room that somebody joins."""
+    """Every open room of this node. Owns the workers; the first is started at the first room that somebody joins."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._seats: dict[str, dict[str, Seat]] = {}
         self._opened: set[str] = set()
-        self._worker: MediaWorker | None = None
-        self._starting = asyncio.Lock()
+        config = node.config
+        self.crew = Crew(
+            self._on_event,
+            self._restarted,
+            addresses=media_addresses(config),
+            port=config.media_port,
+            most=config.media_workers,
+        )
         self._speakers: dict[str, str | None] = {}
         self._controls: dict[str, Meeting] = {}
         """What the chair has set, of each room that somebody sits in or waits for: the last committed row."""
@@ -72,36 +79,31 @@ class Conferences:
         """Rooms being settled; True: once more, something has changed meanwhile."""
         self.door = Door(node)
         self.metrics = MediaMetrics()
-        self.on_view_closed: Callable[[str | None], None] = lambda peer: None
-        """Called with the id of a WHEP connection that ended; None: all of them."""
+        self.on_view_closed: Callable[[str], object] = lambda peer: None
+        """Called with the id of a WHEP connection that ended."""
+        self.on_views_lost: Callable[[str], object] = lambda room: None
+        """Called with a room all of whose WHEP connections ended."""
 
-    # -- the worker
+    # -- the workers
 
-    async def worker(self) -> MediaWorker:
-        """The running worker. Raises `Unavailable` when it can't be started."""
-        async with self._starting:
-            if self._worker is None:
-                config = self._node.config
-                worker = MediaWorker(self._on_event, addresses=media_addresses(config), port=config.media_port)
-                await worker.start()
-                self._worker = worker
-                journal.info("worker.started", port=worker.port)
-        return self._worker
+    async def worker(self, room: str) -> MediaWorker:
+        """The worker of an open room. Raises `Missing`."""
+        return await self.crew.home(room)
 
     async def measured(self) -> MediaMetrics:
-        """The metrics, with the worker's counters of now."""
+        """The metrics, with the workers' counters of now."""
         stats = None
-        if self._worker is not None:
-            with suppress(FenghuoError, TimeoutError):
-                async with asyncio.timeout(STATS_S):
-                    stats = await self._worker.stats()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STATS_S):
+                stats = await self.crew.stats()
         self.metrics.counters(stats)
+        self.metrics.workers.set(len(self.crew.workers))
         self.metrics.members.set(sum(len(seats) for seats in self._seats.values()))
         return self.metrics
 
     async def _warm(self) -> None:
         try:
-            await self.worker()
+            await self.crew.ready()
         except FenghuoError as error:  # whoever joins tries again, and is told
             journal.error("worker.unavailable", code=error.code)
 
@@ -109,8 +111,7 @@ class Conferences:
         for seats in list(self._seats.values()):
             for seat in list(seats.values()):
                 await self.leave(seat, "server stopping")
-        if self._worker is not None:
-            await self._worker.stop()
+        await self.crew.stop()
 
     async def sweep(self) -> None:
         """After a start nobody sits anywhere: what the log still shows as present has left."""
@@ -159,7 +160,7 @@ class Conferences:
         seats[member.id] = seat  # before the worker knows, so that nothing it says is lost and the limits hold
         try:
             await self.ensure(room)
-            worker = await self.worker()
+            worker = await self.worker(room.id)
             await worker.join(room.id, member.id, publish=frame.publish, chair=chair)
             for kind in stopped:
                 await worker.mute(room.id, member.id, kind, on=True)
@@ -217,19 +218,17 @@ class Conferences:
             spawn("seat.former", seat.socket.close())
 
     async def ensure(self, room: Room) -> None:
-        """The worker knows the room. Raises `Conflict` if it was closed before the worker had opened it."""
-        worker = await self.worker()
+        """A worker knows the room. Raises `Conflict` if it was closed before the worker had opened it."""
         if room.id in self._opened:
             return
         self._opened.add(room.id)
         try:
-            await worker.open_room(room.id)
+            await self.crew.open(room.id)
         except BaseException:
             self._opened.discard(room.id)
             raise
         if room.id not in self._opened:
-            with suppress(FenghuoError):
-                await worker.close_room(room.id)  # the first time, there was nothing to close
+            await self.crew.close(room.id)  # the first time, there was nothing to close
             raise Conflict("room.closed", "The room is closed.")
 
     async def _fact(self, seat: Seat, fact: Fact) -> None:
@@ -245,8 +244,9 @@ class Conferences:
         if seats.pop(seat.member.id, None) is None:
             return
         try:
-            if self._worker is not None:
-                await self._worker.remove(seat.room, seat.member.id, reason)
+            worker = self.crew.of(seat.room)
+            if worker is not None:
+                await worker.remove(seat.room, seat.member.id, reason)
         except Missing:
             pass  # the room was closed, or that worker crashed
         except FenghuoError as error:
@@ -289,9 +289,10 @@ class Conferences:
         except FenghuoError:
             seat.member = replace(seat.member, **{name: getattr(before, name) for name in values})
             raise
-        if values.get("screen") and "screen" in seat.stopped and self._worker is not None:
+        worker = self.crew.of(seat.room)
+        if values.get("screen") and "screen" in seat.stopped and worker is not None:
             seat.stopped.discard("screen")
-            await self._worker.mute(seat.room, seat.member.id, "screen", on=False)
+            await worker.mute(seat.room, seat.member.id, "screen", on=False)
 
     # -- the door
 
@@ -332,14 +333,13 @@ class Conferences:
         self._controls.pop(room, None)
         for seat in seats.values():
             seat.send("closed")
-        if room in self._opened and self._worker is not None:
-            self._opened.discard(room)
-            with suppress(FenghuoError):  # a worker that ended, or is a new one, has no such room
-                await self._worker.close_room(room)
+        self._opened.discard(room)
+        await self.crew.close(room)
 
     async def _act(self, body: dict[str, Any], by: By) -> None:
         seat = self.find(body["room"], body["member"])
-        if seat is None or self._worker is None:
+        worker = self.crew.of(body["room"])
+        if seat is None or worker is None:
             return
         if body["act"] == "remove":
             seat.send("removed", by=by.account)
@@ -347,7 +347,7 @@ class Conferences:
             return
         if body["kind"] == "screen" and body["act"] == "mute" and seat.member.screen:
             seat.stopped.add("screen")
-            await self._worker.mute(seat.room, seat.member.id, "screen", on=True)
+            await worker.mute(seat.room, seat.member.id, "screen", on=True)
             self._tell(seat.room, "muted", member=seat.member.id, media="screen", on=True, floor=False, closed=False)
             await self.change(seat, screen=False)
 
@@ -367,8 +367,8 @@ class Conferences:
             del self._settling[room]
 
     async def _settle_once(self, room: str) -> None:
-        meeting = self._controls.get(room)
-        if meeting is None or self._worker is None or not meeting.open:
+        meeting, worker = self._controls.get(room), self.crew.of(room)
+        if meeting is None or worker is None or not meeting.open:
             return
         seats = list(self._seats.get(room, {}).values())
         moved: list[tuple[Seat, MuteKind, bool]] = []
@@ -380,7 +380,7 @@ class Conferences:
             moved += [(seat, kind, kind in wanted) for kind in sorted(changed)]
         for seat, kind, on in moved:
             with suppress(Missing):  # left meanwhile
-                await self._worker.mute(room, seat.member.id, kind, on=on)
+                await worker.mute(room, seat.member.id, kind, on=on)
         self._tell_moved(room, meeting, seats, moved)
         await self._settle_focus(room, meeting, seats)
 
@@ -410,9 +410,10 @@ class Conferences:
         polled = next((seat.member.id for seat in seats if seat.member.account == site and seat.publish), None)
         watching = [seat.member.id for seat in seats if presides(seat.member, meeting)] if polled is not None else []
         told = (wanted, polled, sorted(watching)[: control.FOCUS_MAX])
-        if told != self._told_focus.get(room, ([], None, [])) and self._worker is not None and room in self._opened:
+        worker = self.crew.of(room)
+        if told != self._told_focus.get(room, ([], None, [])) and worker is not None:
             self._told_focus[room] = told
-            await self._worker.focus(room, wanted, polled=polled, audience=told[2])
+            await worker.focus(room, wanted, polled=polled, audience=told[2])
 
     # -- what the worker says
 
@@ -436,18 +437,19 @@ class Conferences:
                 self._peer_closed(event)
             case control.WorkerLost():
                 journal.error("worker.lost", pid=event.pid, code=event.code)
-            case control.WorkerReady() if self._worker is not None:  # not the first start
-                self._restarted()
             case _:
                 pass
 
-    def _restarted(self) -> None:
-        """Every connection is gone: browsers are told to connect again; who came by WHIP finds out and posts again."""
-        self.on_view_closed(None)
-        self.metrics.closed(None)
+    def _restarted(self, rooms: Collection[str], peers: Collection[str]) -> None:
+        """A worker was started again and every connection of its rooms is gone: browsers are told to connect again; who came
+        by WHIP finds out and posts again."""
+        for peer in peers:
+            self.metrics.closed(peer)
         for seat in self.publishers():
-            spawn("whip.gone", self.leave(seat, "worker restarted"))
-        for room in self._seats:
+            if seat.room in rooms:
+                spawn("whip.gone", self.leave(seat, "worker restarted"))
+        for room in rooms:
+            self.on_views_lost(room)
             self._tell(room, "restarted")
 
     def froze(self, seat: Seat, count: int) -> None:

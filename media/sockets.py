@@ -119,19 +119,19 @@ class Sockets:
             case "publish":
                 await self._publish(seat, frame)
             case "subscribe":
-                await (await self._rooms.worker()).subscribe(seat.room, seat.member.id)
+                await (await self._rooms.worker(seat.room)).subscribe(seat.room, seat.member.id)
             case "answer":
                 with suppress(Conflict):  # a newer offer is on its way (docs/media-control.md)
-                    await (await self._rooms.worker()).answer(frame.peer, frame.revision, frame.sdp)
+                    await (await self._rooms.worker(seat.room)).answer(frame.peer, frame.revision, frame.sdp)
             case "restart":
-                await (await self._rooms.worker()).restart(seat.room, frame.peer, member=seat.member.id)
+                await (await self._rooms.worker(seat.room)).restart(seat.room, frame.peer, member=seat.member.id)
             case "state":
                 said = {name: getattr(frame, name) for name in ("audio", "video", "screen")}
                 changed = {name: on for name, on in said.items() if on is not getattr(seat.member, name)}
                 if changed:
                     await self._rooms.change(seat, **changed)
             case "view":
-                await (await self._rooms.worker()).tiles(seat.room, seat.member.id, frame.tiles)
+                await (await self._rooms.worker(seat.room)).tiles(seat.room, seat.member.id, frame.tiles)
             case "seen":
                 self._rooms.froze(seat, frame.freezes)
             case "leave":
@@ -141,7 +141,7 @@ class Sockets:
                 raise Rejected("signal.type", f"There is no message of type '{frame.type}'.")
 
     async def _publish(self, seat: Seat, frame: Frame) -> None:
-        worker = await self._rooms.worker()
+        worker = await self._rooms.worker(seat.room)
         if not seat.publish:  # a viewer who takes the floor
             chair = seat.member.role == "chair"
             await worker.join(seat.room, seat.member.id, publish=True, chair=chair)

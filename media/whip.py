@@ -42,13 +42,11 @@ class Whip:
     def __init__(self, conferences: Conferences) -> None:
         self._conferences = conferences
         self._views: dict[str, _View] = {}
-        conferences.on_view_closed = self._view_closed
+        conferences.on_view_closed = lambda peer: self._views.pop(peer, None)
+        conferences.on_views_lost = self._views_lost
 
-    def _view_closed(self, peer: str | None) -> None:
-        if peer is None:
-            self._views.clear()
-        else:
-            self._views.pop(peer, None)
+    def _views_lost(self, room: str) -> None:
+        self._views = {peer: view for peer, view in self._views.items() if view.room != room}
 
     async def publish(self, call: Call) -> web.Response:
         """POST /whip/{room}: the offer in, 201 with the answer and the resource's Location out."""
@@ -58,7 +56,7 @@ class Whip:
         frame = Frame(type="join", audio="m=audio " in sdp, video="m=video " in sdp)
         seat = await self._conferences.seat(room, call.session, frame)
         try:
-            worker = await self._conferences.worker()
+            worker = await self._conferences.worker(room.id)
             peer, answer = await worker.publish(room.id, seat.member.id, sdp)
         except FenghuoError:
             await self._conferences.leave(seat, "refused")
@@ -90,7 +88,7 @@ class Whip:
         room = await self._conferences.room_of(call.path["room"], call.session)
         await self._conferences.passes(room, call.session)
         await self._conferences.ensure(room)
-        worker = await self._conferences.worker()
+        worker = await self._conferences.worker(room.id)
         peer, answer = await worker.view(room.id, sdp, source=call.query.member)
         ice = _session(peer, sdp, answer)
         self._views[peer] = _View(room=room.id, peer=peer, account=call.actor.account, ice=ice)
@@ -105,8 +103,8 @@ class Whip:
         """DELETE /whep/{room}/{resource}."""
         found = self._view(call)
         self._views.pop(found.peer, None)
-        worker = await self._conferences.worker()
         with suppress(Missing):  # it ended by itself meanwhile
+            worker = await self._conferences.worker(found.room)
             await worker.close_peer(found.peer)
         return web.Response(status=200)
 
@@ -130,7 +128,7 @@ class Whip:
         if wanted != "*":
             raise Rejected("whip.restart", "New ICE credentials are a restart: send If-Match: * (RFC 9725 §4.3.3).")
         async with ice.restarting:
-            worker = await self._conferences.worker()
+            worker = await self._conferences.worker(room)
             ours = await worker.restart(room, ice.peer, ufrag=fragment.ufrag, password=fragment.password)
             ice.ufrag, ice.remote_ufrag = ours["ufrag"], fragment.ufrag
         text = sdpfrag.write(fragment, **ours)

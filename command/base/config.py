@@ -67,7 +67,21 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ] = ""
     media_port: Annotated[
-        int, Meta(ge=0, le=65535, description="UDP and TCP port of the media worker; 0 takes a free one.")
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="UDP and TCP port of the first media worker, the next ones follow; 0: free ones.",
+        ),
+    ] = 0
+    media_workers: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=32,
+            description="Most media workers, started as they are needed; 0: one on a fixed port, else one per processor but "
+            "one. Several on a fixed port: open the ports after it too.",
+        ),
     ] = 0
     sms_gateway: Annotated[str, Meta(pattern="^(local|twilio)$", description="Where messages leave.")] = "local"
     sms_parts_per_s: Annotated[float, Meta(gt=0, le=10000, description="Parts a second the gateway takes.")] = 10.0

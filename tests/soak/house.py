@@ -86,7 +86,7 @@ class House:
     def _worker(self) -> Any:
         part = self.node.parts["media"]
         assert isinstance(part, Media)
-        return part.conferences._worker
+        return next(iter(part.conferences.crew.workers), None)
 
     async def _look(self) -> dict[str, Any]:
         gc.collect()

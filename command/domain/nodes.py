@@ -25,8 +25,10 @@ SUBJECT = "tree"
 """The streams that every node of the tree gets: keys, places and revocations must be known even to cousins."""
 LINE_MAX = 16
 """Nodes from the root down."""
+REVIEWS_MAX = 1_000
+"""Nodes that are looked at anew because one was revoked."""
 SUPERIORS_MAX = 64
-FORMERLY_MAX = 16
+FORMERLY_MAX = ADMISSIONS_MAX = 16
 """Places of a node before the present one that are remembered."""
 SAID_OF_NODE = ("name", "kind", "level", "organisation", "parent")
 """What `node.edited` may change: never who a node is, its key, or whether it was revoked."""
@@ -58,7 +60,8 @@ class NodeLevel(StrEnum):
 class TreeNode(Row, frozen=True, kw_only=True):
     """One server of the tree. `public_key` raw Ed25519 in hex; `parent` None for the root and for one that nobody admitted;
     `organisation` its seat; `formerly` the nodes that were its parent before it was moved; `revoked` None or
-    {stream: [[length, head hash], ...]}: what follows none of them has no effect."""
+    {stream: [[length, head hash], ...]}: what follows none of them has no effect. `admissions` are the entries by which it was
+    admitted ("stream seq hash"): if none has an effect, the node is as one that was revoked before it wrote anything."""
 
     name: Name
     public_key: str = ""
@@ -68,6 +71,7 @@ class TreeNode(Row, frozen=True, kw_only=True):
     parent: Id | None = None
     formerly: list[Id] = []
     admitted_at: Instant | None = None
+    admissions: list[str] = []
     revoked: dict[str, list[tuple[int, str]]] | None = None
     revoked_at: Instant | None = None
     reason: ShortText = ""
@@ -89,13 +93,15 @@ GENERATION = Table(name="generation", row=Generation, index=("node",))
 
 
 class Revocation(Row, frozen=True, kw_only=True):
-    """What `by` said of a node; it counts once `by` is known to stand above it. Several together may revoke one node."""
+    """What `by` said of a node in the entry at `place`; it counts once `by` is known to stand above it, unless that entry is
+    beyond what is good of `by` itself. Several together may revoke one node."""
 
     node: Id
     by: Id
     heads: dict[str, tuple[int, str]]
     reason: ShortText = ""
     at: Instant
+    place: str = ""
 
 
 REVOCATION = Table(name="revocation", row=Revocation, index=("node",))
@@ -395,6 +401,21 @@ def _may(rows: Rows, origin: str, node: str) -> bool:
     return row is None or row.parent is None or above(rows, origin, node)
 
 
+def _place(written: Written) -> str:
+    return f"{written.entry.stream} {written.entry.seq} {written.hash.hex()}"
+
+
+def _beyond(rows: Rows, place: str) -> bool:
+    """Whether the entry at a place ("stream seq hash") lies beyond what is good of a revoked node. (Of a stream that forked, what
+    is no longer than a named head counts: which branch it stands on is not asked.)"""
+    stream, _, rest = place.partition(" ")
+    row = rows.get(NODE, stream.partition("@")[2].partition(".")[0])
+    if row is None or row.revoked is None:
+        return False
+    seq = int(rest.partition(" ")[0])
+    return not any(seq < length or place.endswith(f" {length} {hash}") for length, hash in row.revoked.get(stream, ()))
+
+
 def _opened(rows: Editing, written: Written) -> None:
     entry, body = written.entry, written.entry.body
     generation = Generation(
@@ -439,6 +460,8 @@ def _placed(rows: Editing, written: Written) -> None:
     if not joined and (body["parent"] != entry.origin or _known(rows, body["node"], body["public_key"]) is None):
         return
     row = rows.get(NODE, body["node"])
+    if row is not None and row.admissions and _beyond(rows, _place(written)):
+        return
     if row is None or (joined and row.admitted_at is not None) or body["node"] in line(rows, body["parent"]):
         return
     if not (joined or _may(rows, entry.origin, body["node"]) or row.admitted_at is None):
@@ -455,9 +478,11 @@ def _placed(rows: Editing, written: Written) -> None:
             parent=body["parent"],
             formerly=_formerly(row, body["parent"]),
             admitted_at=row.admitted_at if joined else entry.at,
+            admissions=row.admissions if joined else [*row.admissions[: ADMISSIONS_MAX - 1], _place(written)],
         ),
     )
     _review_all(rows)
+    _review(rows, row.id)
 
 
 def _formerly(row: TreeNode, parent: str | None) -> list[str]:
@@ -471,7 +496,7 @@ def _edited(rows: Editing, written: Written) -> None:
     origin = written.entry.origin
     row = rows.get(NODE, written.entry.body["node"])
     body = {name: value for name, value in written.entry.body.items() if name in SAID_OF_NODE}
-    if row is None or (origin != row.id and not above(rows, origin, row.id)):
+    if row is None or (origin != row.id and not above(rows, origin, row.id)) or _beyond(rows, _place(written)):
         return
     if origin == row.id and row.parent is not None:
         body = {name: value for name, value in body.items() if name == "name"}  # its place is not its own to say
@@ -492,6 +517,7 @@ def _revoked(rows: Editing, written: Written) -> None:
         heads={stream: (at[0], at[1]) for stream, at in body["heads"].items()},
         reason=written.secrets.get("reason", "")[:200],
         at=entry.at,
+        place=_place(written),
     )
     rows.put(REVOCATION, row)
     _review(rows, row.node)
@@ -504,12 +530,24 @@ def _review_all(rows: Editing) -> None:
 
 
 def _review(rows: Editing, node: str) -> None:
-    """What is before any head that one of the counting revocations names is good."""
+    """Look again at what is good of a node, and then of those of whom it said something, as long as anything changes (which
+    ends by itself, unless nodes have revoked each other in a circle)."""
+    waiting, left = [node], REVIEWS_MAX
+    while waiting and left:
+        left -= 1
+        waiting += _reviewed(rows, waiting.pop(0))
+
+
+def _reviewed(rows: Editing, node: str) -> list[str]:
+    """What is before any head that one of the counting revocations names is good; nothing of a node whose admission isn't. The
+    nodes to look at next."""
     row = rows.get(NODE, node)
     if row is None:
-        return
+        return []
     heads: dict[str, list[tuple[int, str]]] = {}
-    counting = [one for one in rows.where(REVOCATION, node=node) if above(rows, one.by, node)]
+    said = rows.where(REVOCATION, node=node)
+    counting = [one for one in said if above(rows, one.by, node) and not _beyond(rows, one.place)]
+    void = row.admissions != [] and all(_beyond(rows, one) for one in row.admissions)
     for one in counting:
         for stream, at in one.heads.items():
             known = heads.setdefault(stream, [])
@@ -517,12 +555,18 @@ def _review(rows: Editing, node: str) -> None:
                 known.append(at)
     changed = replace(
         row,
-        revoked={stream: sorted(at) for stream, at in heads.items()} if counting else None,
+        revoked={} if void else {stream: sorted(at) for stream, at in heads.items()} if counting else None,
         revoked_at=min((one.at for one in counting), default=None),
         reason=next((one.reason for one in counting if one.reason), ""),
     )
-    if changed != row:
-        rows.put(NODE, replace(changed, version=row.version + 1))
+    if changed == row:
+        return []
+    rows.put(NODE, replace(changed, version=row.version + 1))
+    # What it said of others may count no longer, or again: whom it admitted, whom it revoked.
+    mine = f"{SUBJECT}@{node}."
+    others = {one.id for one in rows.where(NODE) if any(place.startswith(mine) for place in one.admissions)}
+    others |= {one.node for one in rows.where(REVOCATION) if one.by == node}
+    return sorted(others - {node})
 
 
 TABLES = (NODE, GENERATION, REVOCATION, HOME, INVITATION)

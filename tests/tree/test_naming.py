@@ -5,18 +5,19 @@ from typing import Any
 
 import pytest
 
-from command.base.entry import Draft
+from command.base.entry import NO_HASH, Draft
 from command.base.errors import Corrupt
 from command.base.naming import bound, bound_id, bound_to
 from command.base.projection import Decision
 from command.base.schema import Struct
+from command.domain.incident import INCIDENT
 from command.domain.nodes import JoinTree, NodeKind, NodeLevel
 from command.edge.api import Node
 from command.tree.claim import incident_id
 from command.tree.item import Received
 from tests.node import NODE as SELF
 from tests.node import node
-from tests.tree.crowd import rows
+from tests.tree.crowd import rows, settled
 from tests.tree.pen import Pen, keys
 from tests.tree.wares import Ids, changing, making
 
@@ -101,6 +102,43 @@ async def test_who_uses_anothers_id_in_an_incident_or_a_room_of_its_own_makes_no
             assert getattr(row, "node", maker.id) in (maker.id, n.log.node), table
         for table in THINGS:
             assert len(await rows(n, n.log.domain.tables[table])) == (2 if table == "notice" else 1), table
+
+
+def _told_twice(*, other_generation: bool) -> tuple[Ids, Pen, list[Received], list[Received]]:
+    """A reporter that reports one incident in two ways, and decides on under each: in one stream that forks, or in two
+    generations of which neither says that it knows the other."""
+    maker = Pen("maker")
+    twin = Pen("maker", "f" * 32) if other_generation else maker
+    x = Ids(maker.id, incident_id("0" * 26, maker.id))
+    told = []
+    for number, pen in enumerate((maker, twin)):
+        body = changing(x, "", "")["incident.reported"][1]
+        body = body | {"level": ("III", "II")[number]}
+        first = pen.say(x.subject, "incident.reported", body, {"title": str(number)}, after=(0, NO_HASH))
+        claim = first.written.hash.hex()
+        level = pen.say(x.subject, "incident.level_set", {"level": ("IV", "I")[number]}, {"reason": "x"}, under=claim)
+        told.append([first, level, pen.say(x.subject, "incident.noted", {}, {"text": str(number)})])
+    return x, maker, told[0], told[1]
+
+
+@pytest.mark.any_store
+@pytest.mark.parametrize("other_generation", [False, True])
+async def test_a_reporter_that_forks_its_own_report_is_seen_alike_everywhere(
+    database_url: str, tmp_path: Path, other_generation: bool
+) -> None:
+    x, maker, one, other = _told_twice(other_generation=other_generation)
+    above, seen, owners = Pen("above"), set(), set()
+    note = above.say(x.subject, "incident.noted", {}, {"text": "x"}, seen={f"{maker.id}.{maker.generation}": 1})
+    orders = ([*one, *other, note], [*other, note, *one], [note, other[0], *one, *other[1:]])
+    for number, order in enumerate(orders):
+        async with node(f"sqlite:///{tmp_path}/{number}.db", tmp_path / str(number)) as n:
+            await _neighbours(n, Pen("above"), maker)
+            for item in order:
+                await n.log.receive([item], keys(maker, above))
+            seen.add(await settled(n, x.incident))
+            [row] = await rows(n, INCIDENT)
+            owners.add((row.owner, row.claim, row.level, row.contested, row.notes))
+    assert len(seen) == len(owners) == 1 and next(iter(owners))[0] == maker.id
 
 
 class Forge(Struct, frozen=True, kw_only=True):

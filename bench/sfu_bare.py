@@ -4,8 +4,8 @@ Never receives, never rewrites, never looks at a room. Invariant: each order "go
 and sends exactly N bursts to every target, paced like the publisher, then prints "done".
 
 Run by `bench.sfu` as `python -m bench.sfu_bare`; first line of input: JSON {"targets": [[host, port, key hex]],
-"profile", "burst", "packet_bytes", "packets_per_s", "bursts", "audio"}; it answers with its own port. With `audio` it
-also protects and sends 20 ms of sound to every target when they are due, as the forwarder has to.
+"profile", "burst", "packet_bytes", "packets_per_s", "bursts", "voices"}; it answers with its own port. Of so many voices
+it also protects and sends 20 ms of sound to every target when they are due, as the forwarder has to.
 """
 
 from __future__ import annotations
@@ -114,11 +114,11 @@ def main() -> None:
     step_s = order["burst"] / order["packets_per_s"]
     seal = Seal(profile, order["burst"])
     position = 0
-    sounds = itertools.count(1) if order["audio"] else None
+    sounds = itertools.count(1)
     print(sender.getsockname()[1], flush=True)
     for line in sys.stdin:
         count = int(line.split()[1])
-        run(sender, targets, frames[position : position + count], seal, step_s, sounds)
+        run(sender, targets, frames[position : position + count], seal, step_s, sounds, order["voices"])
         position += count
         print("done", flush=True)
 
@@ -129,9 +129,10 @@ def run(
     frames: list[list[bytes]],
     seal: Seal,
     step_s: float,
-    sounds: Iterator[int] | None,
+    sounds: Iterator[int],
+    voices: int,
 ) -> None:
-    """Protect and send `frames` to all targets, one frame per `step_s` seconds, and `sounds` between them."""
+    """Protect and send `frames` to all targets, one frame per `step_s` seconds, and `sounds` of `voices` between them."""
     send = sender.sendmsg
     due = sound_due = time.monotonic()
     for frame in frames:
@@ -142,11 +143,12 @@ def run(
         segment = [(socket.SOL_UDP, UDP_SEGMENT, struct.pack("=H", seal.segment))] if len(frame) > 1 else []
         for session, address in targets:
             send([seal.seal(session)], segment, 0, address)
-        if sounds is not None and due >= sound_due:
+        if voices and due >= sound_due:
             sound_due += rtp_packet.AUDIO_FRAME_S
-            seal.sound(next(sounds))
-            for session, address in targets:
-                send([seal.seal(session)], [], 0, address)
+            for _ in range(voices):
+                seal.sound(next(sounds))
+                for session, address in targets:
+                    send([seal.seal(session)], [], 0, address)
         due += step_s
 
 

@@ -22,6 +22,7 @@ from bench import rtp_dtls, rtp_sdp, sfu_process
 from bench.rtp_client import Leg, Publisher, Subscriber
 from bench.rtp_count import Counter
 from bench.rtp_pump import Publishing, Pump, Shape, Stream, Streams
+from media.selection import AUDIO_FORWARDED_MAX
 
 DELIVERED_MIN = 0.999
 FOREIGN_MAX = 0.10
@@ -275,7 +276,7 @@ class Bare:
             "burst": bed.shape.burst,
             "packet_bytes": bed.shape.packet_bytes,
             "packets_per_s": pace,
-            "audio": bed.shape.audio,
+            "voices": min(bed.publishers, AUDIO_FORWARDED_MAX) if bed.shape.audio else 0,
             "bursts": self._bursts * windows,
         }
         self._say(json.dumps(order))

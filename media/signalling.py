@@ -243,6 +243,7 @@ class Conferences:
         seats = self._seats.get(seat.room, {})
         if seats.pop(seat.member.id, None) is None:
             return
+        self.metrics.left(seat.room, seat.member.id)
         try:
             worker = self.crew.of(seat.room)
             if worker is not None:
@@ -455,7 +456,7 @@ class Conferences:
     def froze(self, seat: Seat, count: int) -> None:
         """A browser tells how often its pictures have frozen since it told last."""
         seat.experience.freezes += count
-        self.metrics.freezes.inc(count)
+        self.metrics.froze(seat.room, seat.member.id, count)
 
     def _measured(self, event: control.Quality) -> None:
         self.metrics.quality(event)

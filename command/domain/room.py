@@ -165,13 +165,20 @@ class Span(Value, frozen=True, kw_only=True):
 
 
 class Quality(Value, frozen=True, kw_only=True):
-    """What somebody's pictures and voices were like: of several stays the worst, the highest rate, and all freezes."""
+    """What somebody's pictures and voices were like: of several stays the worst, the highest rate, and all freezes. `height`:
+    the largest picture received; `layers`: how many of their picture were sent; `sent_*`: their own voice and picture."""
 
     lost_permille: int = 0
     lost_worst_permille: int = 0
     rtt_ms: int = 0
     bitrate_bps: int = 0
     freezes: int = 0
+    height: int = 0
+    layers: int = 0
+    sent_audio_bps: int = 0
+    sent_audio_lost_permille: int = 0
+    sent_video_bps: int = 0
+    sent_video_lost_permille: int = 0
 
     def and_then(self, stay: dict[str, int]) -> "Quality":
         """With one more stay, as the media side summed it up when it ended."""

@@ -45,7 +45,23 @@ ROLL_CALLS = 50
 MEETINGS = 500
 PAGE_MAX = 500
 MINUTE_US = 60_000_000
-QUALITY = ("最高 kbit/s highest", "丢包 lost %", "最差丢包 worst %", "往返 round trip ms", "卡顿 freezes")
+QUALITY = (
+    *(
+        "最高 kbit/s highest",
+        "丢包 lost %",
+        "最差丢包 worst %",
+        "往返 round trip ms",
+        "卡顿 freezes",
+        "画面高度 height px",
+    ),
+    *(
+        "上行音频 audio sent kbit/s",
+        "上行音频丢包 lost %",
+        "上行视频 video sent kbit/s",
+        "上行视频丢包 lost %",
+        "层数 layers",
+    ),
+)
 
 
 class MeetingListing(Value, frozen=True, kw_only=True):
@@ -145,7 +161,13 @@ def _measured(quality: Quality | None) -> list[str]:
     if quality is None:
         return [""] * len(QUALITY)
     worst, rate = f"{quality.lost_worst_permille / 10:.1f}", str(round(quality.bitrate_bps / 1000))
-    return [rate, f"{quality.lost_permille / 10:.1f}", worst, str(quality.rtt_ms), str(quality.freezes)]
+    received = [rate, f"{quality.lost_permille / 10:.1f}", worst, str(quality.rtt_ms), str(quality.freezes)]
+    sent = (
+        (quality.sent_audio_bps, quality.sent_audio_lost_permille),
+        (quality.sent_video_bps, quality.sent_video_lost_permille),
+    )
+    cells = [cell for bps, lost in sent for cell in (str(round(bps / 1000)), f"{lost / 10:.1f}")]
+    return [*received, str(quality.height), *cells, str(quality.layers)]
 
 
 def _stamp(at: int | None) -> str:

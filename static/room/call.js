@@ -4,7 +4,7 @@
 // Decides nothing that the server decides. Invariant: until it has ended, it comes back by itself after a lost socket, a
 // lost connection and a new media worker; `phase` says honestly where it is.
 
-import { tOr } from "../i18n.js";
+import { t, tOr } from "../i18n.js";
 import { Publishing, Receiving } from "./links.js";
 import { Signal } from "./signal.js";
 import { Sound } from "./sound.js";
@@ -20,6 +20,11 @@ import { watchTiles } from "./tiles.js";
 /** Errors after which trying again can't help. */
 const FINAL = new Set(["room.missing", "room.closed", "room.seats", "room.barred", "room.locked", "rights.denied"]);
 export const AGAIN_S = [0, 0.5, 1, 2, 4];
+
+/** @param {{bitrate_bps: number}} row */
+const kilobits = (row) => `${Math.round(row.bitrate_bps / 1000)} kbit/s`;
+/** @param {{lost: number}} row */
+const percent = (row) => (row.lost * 100).toFixed(1);
 
 export class Call {
   /** @param {string} room @param {import("./local.js").Local} local @param {boolean} publish false: a viewer */
@@ -43,6 +48,8 @@ export class Call {
     this.grades = new Map();
     /** What the server measured of our two connections, by role. @type {Record<string, any>} */
     this.quality = {};
+    /** How often pictures have frozen in this call. */
+    this.freezes = 0;
     /** @type {Map<string, MediaStream>} */
     this.pictures = new Map();
     /** Shared screens, by member. @type {Map<string, MediaStream>} */
@@ -65,7 +72,7 @@ export class Call {
     this._sent = "";
     this._endLocal = local.onChange(() => void this._localChanged());
     this.signal = new Signal(room, { opened: () => this._join(), frame: (frame) => this._frame(frame), lost: (code) => this._lost(code) });
-    this._endTiles = watchTiles(this.signal, () => (this.phase === "in" ? this.receiving : null));
+    this._endTiles = watchTiles(this.signal, () => (this.phase === "in" ? this.receiving : null), (times) => (this.freezes += times));
   }
 
   // -- for the screen
@@ -86,11 +93,19 @@ export class Call {
     return member.video && !this.dark.has(member.id) ? (this.pictures.get(member.id) ?? null) : null;
   }
 
-  /** How a member's picture reaches us, for people who ask: height, rate, loss; "" before it is known. @param {string} member */
+  /** How a member's picture reaches us: height, layer, rate, loss; "" before it is known. @param {string} member */
   way(member) {
     const row = this.quality.subscribe?.tracks?.find((/** @type {any} */ each) => each.member === member && each.media === "video");
     if (!row || row.layer < 0) return "";
-    return [row.height && `${row.height}p`, `${Math.round(row.bitrate_bps / 1000)} kbit/s`, row.lost > 0 && `-${(row.lost * 100).toFixed(1)} %`].filter(Boolean).join(" · ");
+    const layer = row.layers > 1 && t("room.way.layer", { layer: row.layer + 1, layers: row.layers });
+    return [row.height && `${row.height}p`, layer, kilobits(row), row.lost > 0 && `-${percent(row)} %`].filter(Boolean).join(" · ");
+  }
+
+  /** What our own two connections carry, a line each; [] before it is known. @returns {string[]} */
+  ways() {
+    const { publish, subscribe } = this.quality;
+    const down = subscribe && t("room.way.down", { rate: kilobits(subscribe), lost: percent(subscribe), rtt: subscribe.rtt_ms ?? "–", freezes: this.freezes });
+    return [publish && t("room.way.up", { rate: kilobits(publish), lost: percent(publish) }), down].filter(Boolean);
   }
 
   /** A member's shared screen, or null. @param {Member} member */

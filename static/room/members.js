@@ -63,7 +63,8 @@ export const memberList = (call, chairs) => html`<ul class="member-list">
   ${ordered(call).map(
     (member) => html`<li data-member=${member.id}>
       <span class="grow"><span class="clip">${member.id === call.me ? t("room.me", { name: member.name }) : member.name}</span>
-        ${member.organisation ? html`<span class="clip small muted">${organisationName(member.organisation)}</span>` : nothing}</span>
+        ${member.organisation ? html`<span class="clip small muted">${organisationName(member.organisation)}</span>` : nothing}
+        ${(member.id === call.me ? call.ways() : [call.way(member.id)]).filter(Boolean).map((line) => html`<span class="small muted num" data-way>${line}</span>`)}</span>
       ${controlOf(call.room)?.cochairs.includes(member.account) ? html`<span class="badge">${t("meeting.cochair")}</span>` : nothing}
       ${placeOf(controlOf(call.room), member.account) === "queued" ? html`<wa-icon class="warn" name="hand-index-thumb" label=${t("meeting.hand_up")}></wa-icon>` : nothing}
       ${marks(call, member)}

@@ -33,7 +33,7 @@ export class Record extends Part {
     const minutes = live.row("minutes", this.room);
     const came = new Set(rows.map((row) => row.person));
     const missed = (live.row("schedule", this.room)?.people ?? []).filter((/** @type {string} */ id) => !came.has(id));
-    const measured = (/** @type {any} */ was) => t("meeting.stay", { rate: Math.round(was.bitrate_bps / 1000), lost: (was.lost_permille / 10).toFixed(1), rtt: was.rtt_ms, freezes: was.freezes });
+    const measured = (/** @type {any} */ was) => t("meeting.stay", { rate: Math.round(was.bitrate_bps / 1000), lost: (was.lost_permille / 10).toFixed(1), rtt: was.rtt_ms, freezes: was.freezes }) + (was.sent_video_bps || was.sent_audio_bps ? ` · ${t("room.way.up", { rate: `${Math.round((was.sent_audio_bps + was.sent_video_bps) / 1000)} kbit/s`, lost: (Math.max(was.sent_audio_lost_permille, was.sent_video_lost_permille) / 10).toFixed(1) })}` : "");
     const total = (/** @type {any} */ row) => (row.total_us + (row.present ? Math.max(0, now() - row.spans[row.spans.length - 1].joined_at) : 0)) / 1e6;
     return html`<section class="record">
       <h3>${t("meeting.minutes")}</h3>

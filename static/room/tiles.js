@@ -28,8 +28,9 @@ export function heights(idents) {
 }
 
 /** Tell `signal` until the returned function is called.
- * @param {import("./signal.js").Signal} signal @param {() => import("./links.js").Receiving | null} receiving */
-export function watchTiles(signal, receiving) {
+ * @param {import("./signal.js").Signal} signal @param {() => import("./links.js").Receiving | null} receiving
+ * @param {(times: number) => void} froze hears of each that was told */
+export function watchTiles(signal, receiving, froze) {
   let told = "";
   /** @type {unknown} */
   let link = null;
@@ -47,7 +48,10 @@ export function watchTiles(signal, receiving) {
     if (!now || now !== link || now.closed) return;
     let sum = 0;
     for (const row of (await now.connection.getStats()).values()) if (row.type === "inbound-rtp") sum += row.freezeCount ?? 0;
-    if (now === link && sum > freezes && signal.send({ type: "seen", freezes: Math.min(1000, sum - freezes) })) freezes = sum;
+    if (now === link && sum > freezes && signal.send({ type: "seen", freezes: Math.min(1000, sum - freezes) })) {
+      froze(sum - freezes);
+      freezes = sum;
+    }
   };
   const timers = [setInterval(look, TELL_MS), setInterval(() => void count(), FREEZES_MS)];
   return () => timers.forEach(clearInterval);

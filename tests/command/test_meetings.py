@@ -235,22 +235,33 @@ async def test_what_is_said_is_kept_and_comings_and_goings_add_up(hall: Hall) ->
     await hall.add(Say(room=room, text="到"), By(account=hall.accounts[0]))
     hall.clock.advance(90)
     stay = {"lost_permille": 4, "lost_worst_permille": 31, "rtt_ms": 80, "bitrate_bps": 1_500_400, "freezes": 2}
+    stay |= {"height": 720, "layers": 3, "sent_audio_bps": 32_000, "sent_video_bps": 1_800_000}
     await hall.add(MemberFact(room=room, member=member, fact=Fact.LEFT, quality=stay))
     again = await hall.sit(room, hall.accounts[0])
     hall.clock.advance(30)
     stay = {"lost_permille": 9, "lost_worst_permille": 12, "rtt_ms": 60, "bitrate_bps": 900_000, "freezes": 1}
+    stay |= {"height": 180, "layers": 1, "sent_video_lost_permille": 12}
     await hall.add(MemberFact(room=room, member=again, fact=Fact.LEFT, quality=stay))
     await hall.add(CloseRoom(id=room))
     [row] = await hall.rows(ATTENDANCE, room=room)
     assert 119_000_000 < row.total_us < 121_000_000 and not row.present
     assert row.quality == Quality(
-        lost_permille=9, lost_worst_permille=31, rtt_ms=80, bitrate_bps=1_500_400, freezes=3
+        lost_permille=9,
+        lost_worst_permille=31,
+        rtt_ms=80,
+        bitrate_bps=1_500_400,
+        freezes=3,
+        height=720,
+        layers=3,
+        sent_audio_bps=32_000,
+        sent_video_bps=1_800_000,
+        sent_video_lost_permille=12,
     ), "of several stays the worst, and all freezes"
     assert [line.text for line in await hall.rows(CHAT, room=room)] == ["到"]
     sheet = attendance_sheet([row], {hall.w.county: "=cmd()"}, hall.clock.now()).decode("utf-8-sig").splitlines()
-    assert len(sheet) == 2 and sheet[1].endswith(",2.0,1500,0.9,3.1,80,3")
+    assert len(sheet) == 2 and sheet[1].endswith(",2.0,1500,0.9,3.1,80,3,720,32,0.0,1800,1.2,3")
     absent = Person(id="p", name="未到者", organisation=hall.w.county)
-    assert attendance_sheet([row], {}, 0, [absent]).decode().splitlines()[-1] == "未到者,,,,0.0,,,,,"
+    assert attendance_sheet([row], {}, 0, [absent]).decode().splitlines()[-1] == "未到者,,,,0.0" + "," * 11
 
 
 async def test_who_is_called_late_reads_what_was_said_before_and_a_line_names_no_parties(hall: Hall) -> None:

@@ -44,13 +44,20 @@ def test_a_stay_is_summed_up_by_packets_not_by_intervals() -> None:
     experience.add(interval(lost=0.5, packets=10))
     experience.add(interval(lost=0.0, packets=990))
     experience.add(interval(lost=1.0, packets=0))
+    experience.add(interval(lost=0.02, role="publish", packets=1000))
     experience.freezes += 2
     assert experience.summary() == {
-        "lost_permille": 5,
+        "lost_permille": 12,
         "lost_worst_permille": 500,
         "rtt_ms": 80,
         "bitrate_bps": 420_000,
         "freezes": 2,
+        "height": 360,
+        "layers": 3,
+        "sent_audio_bps": 0,
+        "sent_audio_lost_permille": 0,
+        "sent_video_bps": 400_000,
+        "sent_video_lost_permille": 20,
     }
 
 
@@ -62,6 +69,28 @@ def test_metrics_count_the_layers_that_are_being_sent() -> None:
     assert 'fenghuo_media_layer_streams{layer="2"} 0.0' in generate_latest(metrics.registry).decode()
     metrics.counters(None)
     assert "fenghuo_media_worker_up 0.0" in generate_latest(metrics.registry).decode()
+
+
+def test_each_participant_and_each_published_layer_is_on_metrics_until_it_is_gone() -> None:
+    metrics = MediaMetrics()
+    metrics.quality(interval(lost=0.25))
+    metrics.froze("r", "a", 2)
+    text = generate_latest(metrics.registry).decode()
+    who = 'member="a",role="subscribe",room="r"'
+    assert f"fenghuo_media_participant_bitrate_bps{{{who}}} 420000.0" in text
+    assert f"fenghuo_media_participant_lost_ratio{{{who}}} 0.25" in text
+    assert f"fenghuo_media_participant_rtt_seconds{{{who}}} 0.08" in text
+    assert f"fenghuo_media_participant_layer{{{who}}} 1.0" in text
+    assert 'fenghuo_media_participant_freezes_total{member="a",room="r"} 2.0' in text
+    metrics.quality(interval(role="publish"))
+    text = generate_latest(metrics.registry).decode()
+    of_track = 'layer="1",media="video",member="a",role="publish",room="r",track="t"'
+    assert f"fenghuo_media_track_bitrate_bps{{{of_track}}} 400000.0" in text
+    metrics.closed("p")
+    metrics.left("r", "a")
+    text = generate_latest(metrics.registry).decode()
+    assert 'member="a"' not in text
+    assert 'fenghuo_media_bitrate_bps_count{role="publish"} 1.0' in text
 
 
 @pytest.fixture

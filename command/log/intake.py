@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 
 from command.base.entry import (
     NO_HASH,
+    Entry,
     Proven,
     Seal,
     Stream,
@@ -25,6 +26,7 @@ from command.base.entry import (
     leaf_hash,
 )
 from command.base.errors import Conflict, Corrupt
+from command.log.filling import Filling
 from command.log.store import AHEAD, BRANCH, ENTRY, LACKING, RECEIVED_SEAL, SQL_VARIABLES_MAX, STREAM
 from command.tree.item import Received
 from command.tree.wire import BRANCHES_MAX
@@ -32,6 +34,8 @@ from command.tree.wire import BRANCHES_MAX
 RECEIVE_ENTRIES_MAX = 1024
 """Entries of one commit: a bigger batch is cut, so that nobody waits long for the writer."""
 AHEAD_ROWS_MAX = 10_000
+_PLACE = ("number", "stream", "seq", "position", "leaf")
+_insert_entries = Filling(ENTRY, (*_PLACE, "hash", "data", "salt", "private", "path", "seal"))
 HEADS_CACHED_MAX = 20_000
 
 Keys = Mapping[str, Ed25519PublicKey]
@@ -75,24 +79,28 @@ def recheck(items: Sequence[Received], keys: Keys) -> None:
     proven: dict[tuple[bytes, int], Proven] = {}
     for one in items:
         written, entry, seal = one.written, one.written.entry, one.seal
-        place = f"{entry.stream} #{entry.seq}"
         if leaf_hash(written.data) != written.hash:
-            raise Corrupt("receive.hash", f"{place}: its bytes are not what its hash says.")
+            raise Corrupt("receive.hash", f"{_place(entry)}: its bytes are not what its hash says.")
         under = proven.get((seal.root, seal.count))
         if under is None:
             under = proven[seal.root, seal.count] = Proven(seal)
         if not under.holds(written.hash, one.leaf, one.path):
-            raise Corrupt("receive.path", f"{place}: it is not under the root that was sealed.")
+            raise Corrupt("receive.path", f"{_place(entry)}: it is not under the root that was sealed.")
         if not check_private(entry, written.salt, written.private):
-            raise Corrupt("receive.private", f"{place}: the private part is not what its salted hash says.")
+            raise Corrupt("receive.private", f"{_place(entry)}: the private part is not what its salted hash says.")
         if good.get((entry.origin, seal.root)) == seal:
             continue
         key = keys.get(entry.origin)
         if key is None:
-            raise Conflict("receive.unknown", f"{place}: nobody registered '{entry.origin}'.", node=entry.origin)
+            hint = f"{_place(entry)}: nobody registered '{entry.origin}'."
+            raise Conflict("receive.unknown", hint, node=entry.origin)
         if seal.alg != "ed25519" or not check_seal(key, seal):
-            raise Corrupt("receive.seal", f"{place}: the seal is not signed by the node that wrote the entry.")
+            raise Corrupt("receive.seal", f"{_place(entry)}: the seal is not signed by the node that wrote the entry.")
         good[entry.origin, seal.root] = seal
+
+
+def _place(entry: Entry) -> str:
+    return f"{entry.stream} #{entry.seq}"
 
 
 class Intake:
@@ -138,12 +146,13 @@ class Intake:
             entry, written = one.written.entry, one.written
             if written.hash in held or written.hash in loose:
                 continue
-            at = taken.heads[entry.stream]
+            stream = one.stream
+            at = taken.heads[stream]
             if (entry.origin, entry.generation) == own:
-                place = f"{entry.stream} #{entry.seq}"
-                raise Conflict("receive.own", f"{place} is this node's own and not here.", stream=str(entry.stream))
+                place = f"{stream} #{entry.seq}"
+                raise Conflict("receive.own", f"{place} is this node's own and not here.", stream=str(stream))
             if entry.seq == at.length + 1 and entry.prev == (NO_HASH if at.head is None else at.head.hex()):
-                taken.heads[entry.stream] = Held(at.id, entry.seq, written.hash)
+                taken.heads[stream] = Held(at.id, entry.seq, written.hash)
                 chain.append((one, at.id))
             else:
                 self._branches(one, held, loose)
@@ -209,11 +218,12 @@ class Intake:
         """Which of these entries, and of those they follow, are stored; fills in the heads of their streams."""
         asked: dict[Stream, set[int]] = {}
         for one in items:
-            entry = one.written.entry
-            if entry.stream not in taken.heads:
-                taken.heads[entry.stream] = self._head(connection, entry.stream)
-            if entry.seq <= taken.heads[entry.stream].length:
-                asked.setdefault(entry.stream, set()).update((entry.seq, entry.seq - 1))
+            entry, stream = one.written.entry, one.stream
+            at = taken.heads.get(stream)
+            if at is None:
+                at = taken.heads[stream] = self._head(connection, stream)
+            if entry.seq <= at.length:
+                asked.setdefault(stream, set()).update((entry.seq, entry.seq - 1))
         held: set[bytes] = set()
         for stream, numbers in asked.items():
             wanted = sa.select(ENTRY.c.hash).where(ENTRY.c.stream == taken.heads[stream].id)
@@ -295,22 +305,10 @@ class Intake:
                     self._counters.streams += 1
                     key = streams[stream] = self._counters.streams
             self._counters.entries += 1
-            rows.append(
-                {
-                    "number": self._counters.entries,
-                    "stream": key,
-                    "seq": written.entry.seq,
-                    "position": position,
-                    "leaf": one.leaf,
-                    "hash": written.hash,
-                    "data": written.data,
-                    "salt": written.salt,
-                    "private": written.private,
-                    "path": one.path,
-                    "seal": seals[written.entry.origin, one.seal.root],
-                }
-            )
-        connection.execute(sa.insert(ENTRY), rows)
+            seal = seals[written.entry.origin, one.seal.root]
+            place = (self._counters.entries, key, written.entry.seq, position, one.leaf)
+            rows.append((*place, written.hash, written.data, written.salt, written.private, one.path, seal))
+        _insert_entries(connection, rows)
         self._new_streams = streams
 
     def _settle(self, connection: Connection, streams: set[Stream], heads: dict[Stream, Held]) -> None:

@@ -65,6 +65,7 @@ class Incoming:
         gaps: list[Stream] = []
         not_yet: list[Stream] = []
         fresh: set[tuple[Stream, Tip]] = set()
+        admitted: set[Stream] = set()
         for item in message.items:
             try:
                 found = door.check(item)
@@ -80,17 +81,20 @@ class Incoming:
                     gaps.append(error.stream)
                 skipped.add(error.stream)
                 continue
-            self._admit(found.stream, peer)
-            if not self._room(found, fresh):
-                skipped.add(found.stream)
-                not_yet.append(found.stream)
-                continue
             stream, tip = found.stream, found.tip
-            items.append((stream, bytes.fromhex(found.written.entry.prev), tip))
+            if stream not in admitted:
+                self._admit(stream, peer)
+                admitted.add(stream)
+            before = bytes.fromhex(found.written.entry.prev)
+            if not self._room(stream, before, tip, fresh):
+                skipped.add(stream)
+                not_yet.append(stream)
+                continue
+            items.append((stream, before, tip))
             if (stream, tip) not in fresh and not self.holds(stream, tip):
                 fresh.add((stream, tip))
                 new.append(found)
-            elif found.written.private is not None and self._shelf.lacks(found.tip):
+            elif found.written.private is not None and self._shelf.lacks(tip):
                 new.append(found)
         number = 0
         if items and (new or self._batches):
@@ -143,15 +147,14 @@ class Incoming:
         self._unknown.clear()
         return found
 
-    def _room(self, found: Received, fresh: set[tuple[Stream, Tip]]) -> bool:
+    def _room(self, stream: Stream, prev: bytes, tip: Tip, fresh: set[tuple[Stream, Tip]]) -> bool:
         """Whether the stream may have one branch more, if this entry begins one: an origin that forks on purpose is heard out
         to BRANCHES_MAX and no further, and whoever passes it on isn't to blame."""
-        stream, entry = found.stream, found.written.entry
-        before = Tip(entry.seq - 1, bytes.fromhex(entry.prev))
+        before = Tip(tip.length - 1, prev)
         if (stream, before) in fresh or (stream, before) in self._pending:
             return True
         tips = self._shelf.tips(stream)
-        if (entry.seq == 1 and not tips) or before in tips or self.holds(stream, found.tip):
+        if (tip.length == 1 and not tips) or before in tips or self.holds(stream, tip):
             return True
         if len(tips) + self._branches.get(stream, 0) >= BRANCHES_MAX:
             return False

@@ -50,6 +50,8 @@ class Dialler:
         self.refused = ""
         """Why the superior could not be reached, or would not have us, most recently."""
         self._address = 0
+        self._dialling: dict[str, float] = {}
+        """Channels that are being dialled, and since when (monotonic seconds)."""
         self._stopping = False
 
     def stop(self) -> None:
@@ -118,7 +120,7 @@ class Dialler:
                 carrying = spawn(f"link.{name}", self._carry(peer, name))
                 standing.add(carrying)
                 carrying.add_done_callback(standing.discard)
-                again = spawn("link.redial", _set(peer.redial[name]))
+                again = spawn("link.redial", self._wanted(peer, name))
                 await asyncio.wait([carrying, again], return_when=asyncio.FIRST_COMPLETED)
                 lasted = self._uplink.clock.monotonic() - began
                 await end(again)
@@ -130,6 +132,15 @@ class Dialler:
         finally:
             await end(*standing)
 
+    async def _wanted(self, peer: Peer, name: str) -> None:
+        """Until a new connection is wanted. One that has just been dialled will be as fresh as another."""
+        while True:
+            await peer.redial[name].wait()
+            since = self._dialling.get(name)
+            if since is None or self._uplink.clock.monotonic() - since > DIAL_S:
+                return
+            peer.redial[name].clear()
+
     def _jitter(self) -> float:
         return int.from_bytes(self._uplink.clock.octets(2), "big") / 65536
 
@@ -137,13 +148,18 @@ class Dialler:
         """One connection, from the dialling to its end; failures are remembered, not raised."""
         addresses = self.addresses()
         address = addresses[self._address % len(addresses)]
+        began = self._dialling[name] = self._uplink.clock.monotonic()
         try:
             async with knocking(name, lambda session: self._connect(session, address, name), TIMEOUT) as socket:
+                self._dialling.pop(name, None)
                 await peer.dial(name, Channel(socket, paced=name == LATER))
         except (FenghuoError, aiohttp.ClientError, OSError, TimeoutError) as error:
             self._failed(address, error)
             if name == NOW:
                 self._address += 1
+        finally:
+            if self._dialling.get(name) == began:
+                del self._dialling[name]
 
     def _failed(self, address: str, error: Exception) -> None:
         code = "link.proxy" if isinstance(error, THROUGH_PROXY) else "link.unreachable"
@@ -188,10 +204,6 @@ def _proxy(address: str) -> tuple[URL | None, dict[str, str] | None]:
         return url, None
     who = aiohttp.encode_basic_auth(url.user, url.password or "")
     return url.with_user(None), {"Proxy-Authorization": who}
-
-
-async def _set(event: asyncio.Event) -> None:
-    await event.wait()
 
 
 def _tls(authority: str) -> ssl.SSLContext:

@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Protocol
 
-from media.pace import LOOK_S, Pace
+from media.pace import Pace
 from media.steering import beside
 
 if TYPE_CHECKING:
@@ -195,24 +195,25 @@ class Datagrams:
         if self._newest is not None and self._pace.woken(self._newest, now) and self._socket.fileno() >= 0:
             loop = asyncio.get_running_loop()
             loop.remove_reader(self._socket.fileno())
-            self._next_look = loop.call_later(LOOK_S, self._look)
+            self._next_look = loop.call_later(self._pace.look_s, self._look)
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
-        self._next_look = loop.call_later(LOOK_S, self._look)  # first, so that what we do now delays nothing
+        self._next_look = loop.call_later(self._pace.look_s, self._look)  # first, so that what we do now delays nothing
         self._newest = None
-        if self._pace.looked(self._drain(self._now())):
+        if self._pace.looked(*self._drain(self._now())):
             return
         self._next_look.cancel()
         if self._socket.fileno() >= 0:
             loop.add_reader(self._socket.fileno(), self._readable)
 
-    def _drain(self, now: float) -> int:
-        """Read what is there, about `DRAIN_MAX` datagrams; how many of them followed one of the same client."""
+    def _drain(self, now: float) -> tuple[int, int]:
+        """Read what is there, about `DRAIN_MAX` datagrams; how often it followed something of the same client, and how often
+        there was something."""
         receive = self._socket.recvmsg
         by_address = self._by_address
         newest = self._newest
-        packets = octets = together = 0
+        packets = octets = together = reads = 0
         while packets < DRAIN_MAX:
             try:
                 data, ancillary, _flags, address = receive(BURST_BYTES_MAX, 64)
@@ -224,6 +225,7 @@ class Datagrams:
                 continue
             size = len(data)
             octets += size
+            reads += 1
             segment = _segment(ancillary) if ancillary else 0
             if segment:  # datagrams of one client that came together
                 packets += self._apart(data, segment, ancillary, address, now)
@@ -247,7 +249,7 @@ class Datagrams:
         self._flush(now)
         if not self._hearing and now - self._heard_at_s >= HEAR_S:
             self.hear()
-        return together
+        return together, reads
 
     def _apart(self, data: bytes, segment: int, ancillary: Ancillary, address: Address, now: float) -> int:
         """Datagrams of `segment` octets (the last may be shorter) that came together; how many."""

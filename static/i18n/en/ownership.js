@@ -123,6 +123,8 @@ export default {
   "line.unknown": "superior unknown",
   "line.title": "Link to the superior {node}",
   "error.incident.elsewhere": "Another node owns this incident; take notes, or ask it",
+  "error.order.elsewhere": "Another node answers for this order",
+  "error.fence.elsewhere": "Another node drew this fence; change it there, or where the incident is owned",
   "error.ownership.to": "Name another node that has not been revoked",
   "error.ownership.offered": "This has been offered to that node already",
   "error.ownership.mine": "This node owns the incident already",

@@ -123,6 +123,8 @@ export default {
   "line.unknown": "上级状态未知",
   "line.title": "与上级{node}的链路",
   "error.incident.elsewhere": "本事件由其他节点指挥；可以记录，或向其请求",
+  "error.order.elsewhere": "该命令由其他节点负责落实",
+  "error.fence.elsewhere": "该围栏由其他节点划定，请在该节点或事件的指挥节点修改",
   "error.ownership.to": "请选择另一个未吊销的节点",
   "error.ownership.offered": "已向该节点提出过移交",
   "error.ownership.mine": "本事件已由本节点指挥",

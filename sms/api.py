@@ -6,7 +6,7 @@ live feed would show it to the same person, and a callback is believed only by i
 
 import hashlib
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import sqlalchemy as sa
 from aiohttp import web
@@ -25,13 +25,16 @@ from command.edge.live import Topic, Visible
 from command.log.store import Store
 from sms import broadcast, inbox, outbox
 from sms.broadcast import CancelNotice, DraftNotice, Preview, ReviewNotice
+from sms.gateway import INBOUND_PATH, STATUS_PATH
 from sms.inbox import INBOUND, PHONE_TEXT, HandleInbound, InboundText
 from sms.local import ANSWER_CHARS_MAX, PhoneText
 from sms.message import Message, Next, State, next_action
 from sms.numbers import normalise
 from sms.outbox import GATEWAY, MESSAGE, GatewayState, SettleMessage
-from sms.twilio import INBOUND_PATH, STATUS_PATH, TwilioGateway
 from sms.worker import Sms
+
+if TYPE_CHECKING:
+    from sms.twilio import TwilioGateway
 
 PAGE_MAX = 500
 RECENT_NOTICES = 200
@@ -271,11 +274,14 @@ async def _answer(call: Call) -> PhoneAnswered:
 # -- what Twilio calls
 
 
-def _twilio(call: Call) -> TwilioGateway:
+def _twilio(call: Call) -> "TwilioGateway":
     gateway = _sms(call).outside
-    if not isinstance(gateway, TwilioGateway):
-        raise Missing("sms.no_twilio", "This node has no Twilio gateway.")
-    return gateway
+    if gateway is not None:
+        from sms.twilio import TwilioGateway  # loaded already: only who has one pays for its library
+
+        if isinstance(gateway, TwilioGateway):
+            return gateway
+    raise Missing("sms.no_twilio", "This node has no Twilio gateway.")
 
 
 async def _form(request: web.Request) -> Any:

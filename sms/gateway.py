@@ -14,6 +14,10 @@ from sms.message import Message
 from sms.numbers import is_demo
 from sms.receipt import Inbound, Receipt
 
+STATUS_PATH = "/sms/twilio/status/"
+"""Where Twilio calls. Our message id follows; the path is signed, so nobody can turn a receipt into another message's."""
+INBOUND_PATH = "/sms/twilio/inbound"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:

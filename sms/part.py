@@ -13,7 +13,6 @@ from command.edge.api import Node
 from sms import broadcast, expansion, inbox, outbox, retention
 from sms.gateway import Gateway
 from sms.review import Forbidden
-from sms.twilio import TwilioGateway, TwilioSettings
 from sms.worker import Sms
 
 NAME = "sms"
@@ -46,6 +45,8 @@ def gateway_of(config: Config) -> Gateway | None:
     """The gateway to the world; None where everything stays on this node. Raises `Rejected` `sms.twilio_settings`."""
     if config.sms_gateway != "twilio":
         return None
+    from sms.twilio import TwilioGateway, TwilioSettings  # its library takes 5 MB, which a node without it saves
+
     service = config.twilio_from.startswith("MG")
     return TwilioGateway(
         TwilioSettings(

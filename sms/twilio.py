@@ -21,14 +21,13 @@ from twilio.rest import Client
 from twilio.twiml.messaging_response import MessagingResponse
 
 from command.base.errors import Denied, Rejected, Unavailable
+from sms.gateway import INBOUND_PATH as INBOUND_PATH
+from sms.gateway import STATUS_PATH as STATUS_PATH
 from sms.gateway import Limits, NotSubmitted, OnInbound, OnReceipt, Refused, Submitted, Uncertain, guard
 from sms.message import ID_CHARS_MAX, Kind, Message, outgoing
 from sms.receipt import INBOUND_CHARS_MAX, Inbound, Receipt
 
 NAME = "twilio"
-STATUS_PATH = "/sms/twilio/status/"
-"""Our message id follows; the path is signed, so nobody can turn a receipt into another message's."""
-INBOUND_PATH = "/sms/twilio/inbound"
 
 RESPONSE_BYTES_MAX = 64 * 1024
 FIELD_CHARS_MAX = 64

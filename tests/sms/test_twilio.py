@@ -3,8 +3,11 @@
 import asyncio
 import logging
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -438,3 +441,9 @@ async def test_a_wrong_setting_is_named(bench: Bench, name: str, changes: dict[s
     with pytest.raises(Rejected) as caught:
         check_settings(replace(bench.settings, **changes))  # type: ignore[arg-type]
     assert caught.value.details["name"] == name
+
+
+@pytest.mark.slow
+def test_a_program_without_a_twilio_gateway_does_not_load_its_library() -> None:
+    code = "import sys, server; sys.exit('twilio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0

@@ -125,6 +125,8 @@ class Conference:
         elif publisher is not None and publisher.peer.ice.remote_ufrag != offer.ufrag:
             publisher.peer.restart(self._credentials())
         if publisher is None:
+            if not any(media.live and media.direction in ("sendonly", "sendrecv") for media in offer.media):
+                raise Rejected("media.sdp.not_sending", "No m-line of the offer says sendonly or sendrecv.")
             if not any(sdp.choose(media) for media in offer.media if media.live):
                 raise Rejected("media.sdp.no_codec", "Neither Opus nor VP8, H.264, VP9 or AV1 is offered.")
             publisher = self._publisher(request.member)

@@ -1,6 +1,7 @@
 """A calendar file of one meeting (iCalendar, RFC 5545), so that it stands in everybody's own calendar too.
 
-Pure. It invites nobody and knows no time zones: instants are UTC. Invariant: lines are at most 75 octets and end with CRLF
+Pure. It invites nobody (so it has no METHOD, which would ask for an ORGANIZER, RFC 5546 §3.2.1) and knows no time zones:
+instants are UTC. Invariant: lines are at most 75 octets and end with CRLF
 (§3.1), text is escaped (§3.3.11), and a later version of the same meeting has the same UID and a higher SEQUENCE (§3.8.7.4).
 """
 
@@ -58,7 +59,6 @@ def calendar(event: Event) -> bytes:
         "VERSION:2.0",
         "PRODID:-//Fenghuo//Meetings//ZH",
         "CALSCALE:GREGORIAN",
-        "METHOD:PUBLISH",
         "BEGIN:VEVENT",
         f"UID:{event.uid}",
         f"DTSTAMP:{instant(event.written_at)}",

@@ -423,4 +423,5 @@ def test_a_calendar_file_has_what_rfc_5545_asks_for() -> None:
     assert pairs[0] == ("BEGIN", "VCALENDAR") and pairs[-1] == ("END", "VCALENDAR")
     assert ("DTSTART", "20261121T010000Z") in pairs and ("SEQUENCE", "3") in pairs
     assert ("TRIGGER", "-PT900S") in pairs
+    assert "METHOD" not in dict(pairs), "RFC 5546 would want an ORGANIZER"
     assert dict(parsed(ical.calendar(event(cancelled=True))))["STATUS"] == "CANCELLED"

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -194,6 +195,8 @@ async def test_offers_that_cannot_be_taken_are_refused_with_their_reason(site: S
     }
     assert all(got == wanted for got, wanted in refused.items()) and len(refused) == 5
     assert (await site.send("POST", path, offer, token=stranger))[0] == 403
+    idle = (422, "media.sdp.not_sending" if edge == "whip" else "media.sdp.no_codec")
+    assert (await site.send("POST", path, re.sub("a=(send|recv)(only|recv)", "a=inactive", offer)))[::2] == idle
     assert (await site.send("POST", path, b"\xff\xfe"))[::2] == (422, "media.sdp.unreadable")
     assert (await site.send("POST", path, "v" * (SDP_BYTES_MAX + 1)))[::2] == (422, "media.sdp.too_long")
     assert (await site.send("PATCH", f"{path}/x", "a=end-of-candidates", kind=FRAGMENT_TYPE))[0] == 404

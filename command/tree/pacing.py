@@ -20,6 +20,9 @@ TRAIN_OCTETS_MIN = 6_000
 MEASURE_EVERY_S = 300.0
 MEASURE_SOON_S = 5.0
 """After a train that told nothing."""
+MEASURE_AGAIN_S, MEASURE_REST = 1.0, 10.0
+"""Where the line carries a train within QUICK_S it holds nobody up: measured again so soon, or after so many times what the train
+took. A busy machine acknowledges late, and a fast line taken for a slower one would be left unused for minutes."""
 FAST_BPS = 100_000_000
 """On a faster line even a whole frame is gone in a millisecond: no limit."""
 QUICK_S = 0.1
@@ -115,4 +118,6 @@ class Pace:
             return
         self.measured_bps = max(slope or 0.0, kernel_bps if fast else 0.0)
         self.limit_bps = None if fast else max(SLOWEST_BPS, SHARE * self.measured_bps)
-        self._due_at = now + MEASURE_EVERY_S
+        harmless = self.limit_bps is not None and TRAIN_OCTETS * 8 / self.measured_bps <= QUICK_S
+        again_s = max(MEASURE_AGAIN_S, MEASURE_REST * (samples[-1].at - samples[0].at))
+        self._due_at = now + (min(again_s, MEASURE_EVERY_S) if harmless else MEASURE_EVERY_S)

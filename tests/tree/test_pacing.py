@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from command.tree.pacing import (
     FAST_BPS,
+    MEASURE_AGAIN_S,
     MEASURE_EVERY_S,
     PAUSE_MAX_S,
     PIECE_OCTETS_MAX,
@@ -41,6 +42,24 @@ def test_what_can_wait_gets_its_share_of_the_measured_rate() -> None:
     assert abs(pace.limit_bps - SHARE * 64_000) < 1
     assert not pace.due(5.0 + MEASURE_EVERY_S - 1, 16_000)
     assert pace.due(5.0 + MEASURE_EVERY_S, 16_000)
+
+
+def test_a_fast_line_that_a_busy_machine_took_for_a_slower_one_is_measured_again_soon() -> None:
+    pace = Pace()
+    pace.measured(5.0, train(5_000_000, rtt_s=0.15), 0.0)
+    assert pace.limit_bps is not None
+    assert not pace.due(5.0 + MEASURE_AGAIN_S - 0.1, 16_000)
+    assert pace.due(5.0 + 2 * MEASURE_AGAIN_S, 16_000)
+    pace.measured(8.0, train(1e9, rtt_s=0.001), FAST_BPS)
+    assert pace.limit_bps is None
+    assert not pace.due(8.0 + MEASURE_EVERY_S - 1, 16_000)
+
+
+def test_measuring_takes_no_more_than_a_tenth_of_the_time_where_a_round_trip_is_long() -> None:
+    pace = Pace()
+    pace.measured(5.0, train(5_000_000, rtt_s=0.8), 0.0)
+    assert not pace.due(5.0 + 8.0, 16_000)
+    assert pace.due(5.0 + 10.0, 16_000)
 
 
 def test_on_a_slow_line_pieces_are_small_and_set_apart() -> None:

@@ -41,6 +41,7 @@ def answer_to(text: str) -> str:
     publisher = Publisher.__new__(Publisher)
     publisher.sections = {}
     publisher._sources = {}
+    publisher._alike = {}
     return sdp.write(LOCAL, publisher.answer(offer), session=1, version=1)
 
 

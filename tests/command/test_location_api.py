@@ -15,6 +15,7 @@ from command.base.schema import Place
 from command.domain.location import LOCATION
 from command.domain.registry import UnitKind
 from command.domain.registry_edits import SaveUnit
+from command.edge.live import SNAPSHOT_TRIES
 from command.edge.location_api import FIXES_MAX
 from command.edge.recent import CHANGE_OCTETS, RECENT_OCTETS_MAX
 from command.log.writer import Commit
@@ -200,6 +201,34 @@ async def test_a_screen_that_comes_back_too_late_by_a_moment_gets_the_whole_pict
             snapshot = await socket.receive_json()
             assert snapshot["type"] == "snapshot"
             assert [row["id"] for row in snapshot["tables"]["location"]] == [p.world.unit]
+
+
+async def test_a_screen_that_never_catches_up_with_what_is_committed_is_cut_off(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with places(database_url, tmp_path) as p:
+        await people(p)
+        await p.report(p.fix())
+        read, readings = p.node.store.read, 0
+
+        async def slowly(work: Any) -> Any:
+            """After each reading of the picture two commits, of which the first is not remembered."""
+            nonlocal readings
+            found = await read(work)
+            monkeypatch.setattr(p.node.store, "read", read)
+            for _ in range(2):
+                p.live._recent.clear()
+                p.clock.advance(5)
+                await p.report(p.fix())
+            monkeypatch.setattr(p.node.store, "read", slowly)
+            readings += 1
+            return found
+
+        async with _screen(p) as socket:
+            monkeypatch.setattr(p.node.store, "read", slowly)
+            await socket.send_json({"type": "subscribe", "topic": "picture"})
+            assert (await socket.receive()).data == 1013
+            assert readings == SNAPSHOT_TRIES
 
 
 def _screen(p: Places) -> Any:

@@ -29,6 +29,7 @@ from command.log.held import of_row, owned, standing_in
 from command.log.intake import Taken
 from command.log.projecting import SAID_IN, TREE, Projecting
 from command.log.reach import Apart, Guest, Quiet, readable
+from command.log.resting import Resting
 from command.log.rooms import MEETINGS, Rooms, received_rooms, room_of
 from command.log.store import BRANCH, STREAM, UNFOLDED, set_meta
 from command.log.submission import Bared
@@ -44,8 +45,6 @@ QUIET_S = 0.5
 """A large incident is folded once nothing has come in for so long ..."""
 LAG_S_MAX = 10.0
 """... or, while its backlog still comes in, this often; a very large one less often, or folding would take all the time."""
-LONG_S, REST = 1.0, 9.0
-"""An incident that took longer to fold is left alone afterwards, so many times as long as it took more."""
 KNOWN_MAX = 5_000
 
 
@@ -65,8 +64,7 @@ class Folding:
         self._known: dict[str, Folded] = {}
         self._lagging: dict[str, tuple[float, float]] = {}
         """Subjects to fold anew, with the instants of the first and the newest reason."""
-        self._resting: dict[str, float] = {}
-        """Until when a subject is left alone that took long to fold."""
+        self.resting = Resting()
         self._folded: dict[str, dict[str, int]] = {}
         self._speaking: set[str] = set()
         """Incidents of other nodes in which this one's word counts."""
@@ -432,13 +430,7 @@ class Folding:
 
     def _due(self, subject: str, now: float) -> float:
         first, newest = self._lagging[subject]
-        return max(self._resting.get(subject, 0.0), min(newest + QUIET_S, first + LAG_S_MAX)) if newest else now
-
-    def took(self, subject: str, now: float, seconds: float) -> None:
-        """Folding it anew took so long."""
-        if len(self._resting) >= KNOWN_MAX:
-            self._resting.clear()
-        self._resting[subject] = now + REST * max(0.0, seconds - LONG_S)
+        return max(self.resting.until(subject), min(newest + QUIET_S, first + LAG_S_MAX)) if newest else now
 
     def later(self, now: float) -> None:
         """The database refused: try again in a while."""

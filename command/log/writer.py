@@ -404,6 +404,6 @@ class Log:
         began = self.clock.monotonic()
         subject = self._folding.fold_one(connection, began, at=self.clock.now())
         ended = self.clock.monotonic()
-        self._folding.took(subject, ended, ended - began)
+        self._folding.resting.took(subject, ended, ended - began)
         self._recording.forget(subject)
         return None, Commit(position=position, changes=self._rows.flush(), written=[])

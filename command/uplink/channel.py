@@ -41,6 +41,8 @@ NUDGE_ROUNDS_MAX = 8
 """Without anything acknowledged meanwhile: then the line is gone, and a redial has to help."""
 TRAIN_S = 20.0
 """A train that has not arrived by then is given up as lost."""
+BACKOFF_MAX = 3
+"""Retransmissions in a row that nobody answered: the next one is eight times as far away as the first was."""
 STUCK_S = 60.0
 """A peer whose window stays shut for so long is dropped."""
 CLOSE_S = 1.0
@@ -56,9 +58,10 @@ AnySocket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 
 
 class TcpInfo(NamedTuple):
-    """What tcp(7) TCP_INFO says: segment size, segments not acknowledged, smoothed round trip, delivery rate, segments that
-    arrived."""
+    """What tcp(7) TCP_INFO says: how often the retransmission timer was doubled, segment size, segments not acknowledged,
+    smoothed round trip, delivery rate, segments that arrived."""
 
+    backoff: int
     mss: int
     unacked: int
     rtt_s: float
@@ -77,7 +80,7 @@ def tcp_info(sock: socket.socket) -> TcpInfo | None:
     mss, rtt_us = struct.unpack_from("I", found, 16)[0], struct.unpack_from("I", found, 68)[0]
     unacked = struct.unpack_from("I", found, 24)[0]
     rate, delivered = struct.unpack_from("Q", found, 160)[0], struct.unpack_from("I", found, 192)[0]
-    return TcpInfo(mss=mss, unacked=unacked, rtt_s=rtt_us / 1e6, delivery_bps=rate * 8.0, delivered=delivered)
+    return TcpInfo(found[4], mss, unacked, rtt_s=rtt_us / 1e6, delivery_bps=rate * 8.0, delivered=delivered)
 
 
 class Channel:
@@ -101,6 +104,13 @@ class Channel:
     @property
     def closed(self) -> bool:
         return self._socket.closed
+
+    @property
+    def asleep(self) -> bool:
+        """Whether TCP has given the line up for seconds: it tries again at its own, doubled intervals only, also when the line
+        has long healed."""
+        info = self.info
+        return info is not None and info.unacked > 0 and info.backoff >= BACKOFF_MAX
 
     @property
     def frame_octets(self) -> int | None:

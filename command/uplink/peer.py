@@ -340,19 +340,9 @@ class Peer:
             self.linked, self.refused = True, ""
             self.contact_at = self._house.clock.now()
             self._house.changed(self)
-        if command.channel == NOW:
-            self._rouse()
-
-    def _rouse(self) -> None:
-        """The line has just carried a handshake, while *later*, from before a cut, may wait for its TCP to try again."""
         later = self.channels.get(LATER)
-        if later is None or not later.asleep:
-            return
-        journal.info("link.roused", peer=self.node)
-        if self.dialer:
-            self.redial[LATER].set()
-        else:
-            later.abort()
+        if command.channel == NOW and later is not None and later.asleep:
+            self._redial(LATER, "silent")  # the line has just carried a handshake; TCP will not look for seconds
 
     def _redial(self, name: str, why: str) -> None:
         """The side that dials makes a new connection, and only then lets the old one go. The other side can only hang up, and

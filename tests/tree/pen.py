@@ -18,6 +18,19 @@ from command.tree.item import Received
 
 AT = 1_700_000_000_000_000
 """Its clock in microseconds UTC; it goes on by one with each entry."""
+REPORT: dict[str, Any] = {
+    "category": "accident",
+    "level": "I",
+    "lon": 106.0,
+    "lat": 29.0,
+    "area": None,
+    "area_notes": [],
+    "source": "staff",
+    "casualties": {},
+    "occurred_at": 0,
+    "exercise": False,
+}
+"""The body of a report, but for its organisation."""
 
 
 class Pen:

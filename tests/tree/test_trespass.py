@@ -25,6 +25,7 @@ from tests.durability import state
 from tests.node import NODE as SELF
 from tests.node import World, world
 from tests.tree.crowd import carry, crowd, exchange, incident, report, rows, settled
+from tests.tree.pen import REPORT
 
 NO_EFFECT = ("late", "erasure", "generation", "node", "home", "presence", "tick")
 TABLES = (INCIDENT, ORDER, TIMER, ALARM, FENCE)
@@ -75,20 +76,6 @@ async def _ordered(n: Node, w: World, *, level: Level = Level.III) -> tuple[str,
     rung = Rung(after_s=3600, means=Means.DUTY_LEADER)
     made = await n.log.append(IssueOrder(incident=key, assignee=party, task="侦察", ladder=[rung]), SELF)
     return key, made.id or ""
-
-
-REPORT: dict[str, Any] = {
-    "category": "accident",
-    "level": "I",
-    "lon": 106.0,
-    "lat": 29.0,
-    "area": None,
-    "area_notes": [],
-    "source": "staff",
-    "casualties": {},
-    "occurred_at": 0,
-    "exercise": False,
-}
 
 
 async def _given(n: Node, key: str) -> set[str]:

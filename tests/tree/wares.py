@@ -5,6 +5,7 @@ projector that lets it through has something to digest.
 from typing import Any
 
 from command.base.naming import ROOM, bound_id
+from tests.tree.pen import REPORT
 
 Said = tuple[dict[str, Any] | None, dict[str, Any]]
 """The private part, and the body."""
@@ -178,19 +179,7 @@ def changing(x: Ids, to: str, claim: str) -> dict[str, Said]:
     found |= {
         "incident.reported": (
             {"title": "x"},
-            {
-                "category": "accident",
-                "level": "I",
-                "organisation": x.organisation,
-                "lon": 106.0,
-                "lat": 29.0,
-                "area": None,
-                "area_notes": [],
-                "source": "staff",
-                "casualties": {},
-                "occurred_at": 0,
-                "exercise": False,
-            },
+            {**REPORT, "organisation": x.organisation},
         ),
         "incident.edited": ({"title": "改"}, {"category": "public_health"}),
         "incident.stepped": (None, {"step": "verify", "to": "verified"}),

@@ -56,7 +56,6 @@ class Leg:
         self.profile = profile
         self.state = State.NEW
         self.remote: rtp_sdp.Remote | None = None
-        self.rtcp_seen = 0
         self.closed_by_peer = False
         self.error = ""
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -136,7 +135,6 @@ class Leg:
                 plain = self.incoming.unprotect_rtcp(data)
             except pylibsrtp.Error:
                 return
-            self.rtcp_seen += 1
             self.on_rtcp(plain)
 
     def on_rtcp(self, compound: bytes) -> None:

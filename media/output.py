@@ -65,7 +65,7 @@ class Output:
         self.shared = False  # packets leave exactly as the layer made them
         self.numbering = Numbering(0, 0, 0, 0, self.payload_type, out.ssrc)
         self.redundant = False  # takes RED
-        self.key_requests = self.resent = self.switches = 0
+        self.key_requests = self.resent = 0
         self.lost = 0.0
         self.through_bps = 0.0  # what arrived between the last two receiver reports
         self.switched_at_s = -1e9
@@ -135,7 +135,6 @@ class Output:
         self.numbering = _numbering(*stretch[2:], self.payload_type, self.out.ssrc)
         self._from = (layer.packets, layer.octets)
         self.switched_at_s = now_s
-        self.switches += 1
         layer.outputs.append(self)
         layer.started = max(layer.started, stretch.first - stretch.number)
         self.send_report()

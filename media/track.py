@@ -167,7 +167,6 @@ class Layer:
         track = self.track
         most = track.payload_bytes_max
         if len(packet.payload) > most or len(packet.redundant) > most:
-            track.too_long += 1
             return False
         if source is not self.source or self._jumped:
             if track.silenced or not packet.payload:
@@ -326,7 +325,6 @@ class Track:
         self.screen = False
         self.red_type = 0  # the publisher's, 0 if it sends no RED
         self.paused: frozenset[str] = frozenset()  # layers that the publisher didn't send at first
-        self.too_long = 0
         self._first_sequence = first_sequence
 
     @property

@@ -6,14 +6,8 @@ Pure modules get instants and ids as arguments; shells get a `Clock`. Invariant:
 import os
 import secrets
 import time
-from datetime import UTC, datetime
 
 MICROSECONDS = 1_000_000
-
-
-def iso(at: int) -> str:
-    """`at` (microseconds UTC) as RFC 3339 with microseconds and Z."""
-    return datetime.fromtimestamp(at / MICROSECONDS, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class Clock:

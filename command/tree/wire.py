@@ -354,10 +354,6 @@ def _unpacked(message: Packed) -> Entries | Ahead:
     return Ahead(seals=message.seals, items=items)
 
 
-def name_of(stream: Stream) -> str:
-    return str(stream)
-
-
 def stream_of(name: str) -> Stream:
     """The stream a name stands for. Raises `Corrupt` on a name that `Name` would not admit."""
     subject, at, place = name.partition("@")

@@ -27,7 +27,6 @@ class Plan:
         self.backups: dict[str, list[tuple[Disk, str]]] = {name: [] for name in self.names}
         self.bundles: list[tuple[str, bytes]] = []
         self.skew = {name: self.rng.randrange(-30, 30) * SECOND for name in self.names}
-        self.skew_at_all = True
         self.incidents: list[str] = []
 
     # -- people

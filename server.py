@@ -35,6 +35,7 @@ from command.domain import (
     ladder,
     location,
     meeting,
+    membership,
     minutes,
     nodes,
     notice,
@@ -48,6 +49,7 @@ from command.domain import (
     roll_call,
     roster,
     schedule,
+    standing,
     tenure,
 )
 from command.edge import (
@@ -93,6 +95,8 @@ DOMAIN = (
     location,
     timer,
     nodes,
+    membership,
+    standing,
     erasure,
     generation,
     tenure,

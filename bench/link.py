@@ -27,7 +27,8 @@ from command.base.entry import By
 from command.base.identity import load_or_make, node_id
 from command.base.schema import Category, Level, Place
 from command.domain.incident import AddNote, ReportIncident
-from command.domain.nodes import InviteNode, NodeKind, NodeLevel
+from command.domain.membership import InviteNode
+from command.domain.nodes import NodeKind, NodeLevel
 from command.domain.registry import Tier
 from command.domain.registry_edits import SaveOrganisation
 from command.edge import requests

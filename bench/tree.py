@@ -31,7 +31,8 @@ import uvloop
 import server
 from command.base.config import load
 from command.base.entry import By
-from command.domain.nodes import InviteNode, NodeKind, NodeLevel
+from command.domain.membership import InviteNode
+from command.domain.nodes import NodeKind, NodeLevel
 from command.edge import requests
 from command.service import Service
 from command.tree import pairing

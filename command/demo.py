@@ -17,7 +17,8 @@ from command.base.schema import Category, Level, Party, PartyKind, Place, Urgenc
 from command.domain.account import CreateAccount
 from command.domain.deadline import SaveReportRule, Superior
 from command.domain.incident import Channel, SubReportKind
-from command.domain.nodes import NODE, EditNode, NodeKind, NodeLevel
+from command.domain.membership import EditNode
+from command.domain.nodes import NODE, NodeKind, NodeLevel
 from command.domain.notice import Recipients
 from command.domain.order import Means, Rung
 from command.domain.plan import PlannedFence, PlannedNotice, PlannedOrder, PlannedRoom, SavePlan

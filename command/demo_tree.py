@@ -32,7 +32,8 @@ from command.base.supervise import spawn
 from command.demo import CREDENTIALS, NUMBER_PREFIX, name_node
 from command.demo_wire import Wire
 from command.domain.account import CreateAccount
-from command.domain.nodes import InviteNode, NodeKind, NodeLevel
+from command.domain.membership import InviteNode
+from command.domain.nodes import NodeKind, NodeLevel
 from command.domain.registry import ORGANISATION, Tier, UnitKind
 from command.domain.registry_edits import SaveOrganisation, SavePerson, SaveUnit
 from command.service import House, Service

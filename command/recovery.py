@@ -19,7 +19,8 @@ from command.base.clock import Clock
 from command.base.config import Config
 from command.base.entry import By
 from command.base.errors import Corrupt, Denied, Rejected, Unavailable
-from command.domain.nodes import NODE, JoinTree
+from command.domain.membership import JoinTree
+from command.domain.nodes import NODE
 from command.log.backup import reading, regenerate
 from command.log.store import STREAM
 from command.service import UNFINISHED, House, Service

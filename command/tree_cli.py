@@ -20,7 +20,8 @@ from command.base.entry import By
 from command.base.errors import Missing, Rejected
 from command.base.identity import load_or_make, node_id, write_secret
 from command.domain import nodes
-from command.domain.nodes import NODE, InviteNode, NodeKind, NodeLevel, RevokeNode
+from command.domain.membership import InviteNode, RevokeNode
+from command.domain.nodes import NODE, NodeKind, NodeLevel
 from command.domain.presence import PRESENCE
 from command.log.backup import reading
 from command.log.store import STREAM, Store

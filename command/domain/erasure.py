@@ -15,7 +15,8 @@ from command.base.errors import Conflict
 from command.base.projection import Context, Decision, Row, Rows, Table
 from command.base.rights import NODE as THIS
 from command.base.schema import Instant, SomeText, Struct
-from command.domain.nodes import NODE, At, Hex, above
+from command.domain.heads import At, Hex
+from command.domain.nodes import NODE, above
 
 ERASED = "entry.erased"
 

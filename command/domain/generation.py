@@ -12,7 +12,7 @@ from command.base.projection import Context, Decision, Rows
 from command.base.rights import NODE
 from command.base.schema import Struct
 from command.base.timer import TIMER
-from command.domain.nodes import chunks
+from command.domain.heads import chunks
 from command.domain.registry import SUBJECT
 
 

@@ -20,9 +20,9 @@ from command.base.rights import allowed
 from command.base.schema import SomeText, Struct
 from command.domain.account import AUDIT
 from command.domain.erasure import EraseEntry
+from command.domain.heads import Hex
 from command.domain.incident import INCIDENT
 from command.domain.incident import scope as incident_scope
-from command.domain.nodes import Hex
 from command.domain.registry import SUBJECT
 from command.edge.api import Call, Route, append, encode
 from command.log.store import BRANCH, ENTRY, RECEIVED_SEAL, SEAL, STREAM

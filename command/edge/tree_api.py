@@ -15,7 +15,8 @@ from command.base.rights import NODE as THIS
 from command.base.rights import Scope
 from command.base.schema import Id, SomeText, Struct, Value, Version
 from command.domain.incident import INCIDENT
-from command.domain.nodes import NODE, EditNode, RevokeNode, TreeNode
+from command.domain.membership import EditNode, RevokeNode
+from command.domain.nodes import NODE, TreeNode
 from command.domain.order import AdoptOrder, RecallOrder
 from command.domain.presence import PRESENCE
 from command.domain.tenure import (

@@ -16,7 +16,8 @@ from yarl import URL
 from command.base.entry import By
 from command.base.errors import Denied, FenghuoError, Rejected, Unavailable
 from command.base.supervise import end, spawn
-from command.domain.nodes import JoinTree, NodeKind, NodeLevel, node_id
+from command.domain.membership import JoinTree
+from command.domain.nodes import NodeKind, NodeLevel, node_id
 from command.edge.api import Node
 from command.tree import pairing
 from command.tree.wire import LATER, NOW

@@ -11,7 +11,7 @@ import structlog
 
 from command.base.entry import By
 from command.base.errors import Denied, FenghuoError, Rejected, Unavailable
-from command.domain.nodes import INVITATION, AdmitNode
+from command.domain.membership import INVITATION, AdmitNode
 from command.edge.api import Node
 from command.tree import pairing
 from command.tree.wire import Hello, Refuse, decode, encode

@@ -17,7 +17,8 @@ from command.base.identity import write_secret
 from command.base.rights import NODE, Scope
 from command.base.schema import Id, Name, Struct, Value
 from command.domain.incident import INCIDENT
-from command.domain.nodes import InviteNode, NodeKind, NodeLevel
+from command.domain.membership import InviteNode
+from command.domain.nodes import NodeKind, NodeLevel
 from command.domain.presence import PRESENCE, TICK, Presence, Tick
 from command.edge.api import GATEWAY, Call, Route, append
 from command.edge.live import Visible

@@ -9,7 +9,8 @@ from command.base.rights import Role
 from command.domain.account import CreateAccount
 from command.domain.incident import ReportIncident
 from command.domain.meeting import OpenRoom
-from command.domain.nodes import NODE, EditNode
+from command.domain.membership import EditNode
+from command.domain.nodes import NODE
 from command.domain.registry import ORGANISATION, Tier
 from command.domain.registry_edits import SaveOrganisation
 from command.domain.schedule import BeginMeeting, ScheduleMeeting

@@ -9,8 +9,8 @@ from command.base.rights import Role
 from command.base.schema import Category, Level, Place
 from command.domain.account import CreateAccount
 from command.domain.incident import ReportIncident
+from command.domain.membership import EditNode
 from command.domain.nodes import NODE as NODES
-from command.domain.nodes import EditNode
 from command.domain.registry import Tier
 from command.domain.registry_edits import SaveOrganisation
 from tests.browser.desk import LANGUAGE, READY_MS

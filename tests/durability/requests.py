@@ -32,6 +32,7 @@ from command.domain import (
     incident,
     location,
     meeting,
+    membership,
     minutes,
     nodes,
     notice,
@@ -704,7 +705,7 @@ def _ticks(m: Maker) -> Values:
 
 
 ELSEWHERE: tuple[type, ...] = (
-    nodes.JoinTree,
+    membership.JoinTree,
     tenure.RequestOwnership,
     tenure.AnswerTransfer,
     tenure.SeizeIncident,
@@ -792,10 +793,10 @@ MAKE: dict[type, Callable[[Maker], Values]] = {
     generation.OpenGeneration: _generation,
     presence.NotePresence: _presence,
     presence.NoteTicks: _ticks,
-    nodes.InviteNode: _invite_node,
-    nodes.AdmitNode: lambda m: {"invitation": m.id("invitation"), "public_key": m.chance.randbytes(32).hex()},
-    nodes.EditNode: _edit_node,
-    nodes.RevokeNode: lambda m: m.named("node") | {"reason": m.text()},
+    membership.InviteNode: _invite_node,
+    membership.AdmitNode: lambda m: {"invitation": m.id("invitation"), "public_key": m.chance.randbytes(32).hex()},
+    membership.EditNode: _edit_node,
+    membership.RevokeNode: lambda m: m.named("node") | {"reason": m.text()},
     erasure.EraseEntry: _erase,
     tenure.OfferOwnership: _offer_ownership,
     tenure.InviteToIncident: lambda m: {"incident": m.id("incident", open=True), "nodes": [m.id("node")]},

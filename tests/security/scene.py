@@ -23,8 +23,9 @@ from command.domain.fence import DrawFence
 from command.domain.generation import OpenGeneration
 from command.domain.incident import INCIDENT, ReportIncident, SubReportKind
 from command.domain.meeting import CloseRoom, Fact, Member, MemberFact, OpenRoom
+from command.domain.membership import AdmitNode, InviteNode
 from command.domain.minutes import SaveMinutes
-from command.domain.nodes import AdmitNode, InviteNode, NodeKind, NodeLevel
+from command.domain.nodes import NodeKind, NodeLevel
 from command.domain.notice import NoticeKind, Recipients
 from command.domain.order import IssueOrder, Progress, ProgressOrder
 from command.domain.owing import REPORT_DUE

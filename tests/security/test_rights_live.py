@@ -21,9 +21,9 @@ from command.domain.deadline import REPORT_RULE, SaveReportRule
 from command.domain.fence import EditFence
 from command.domain.incident import AcknowledgeAlarm, AddNote, SubReport, SubReportKind
 from command.domain.meeting import CloseRoom
+from command.domain.membership import EditNode
 from command.domain.minutes import SaveMinutes
 from command.domain.nodes import NODE as NODE_TABLE
-from command.domain.nodes import EditNode
 from command.domain.order import Progress, ProgressOrder
 from command.domain.plan import PLAN, DecideActivation, SavePlan
 from command.domain.registry import ACCOUNT, GROUP, ORGANISATION, PERSON, TEMPLATE, UNIT

@@ -20,7 +20,8 @@ from command.base.identity import load_or_make, public_hex
 from command.base.projection import Table
 from command.base.schema import Category, Level, Place
 from command.domain.incident import INCIDENT, Incident, ReportIncident
-from command.domain.nodes import INVITATION, NODE, AdmitNode, InviteNode, JoinTree, NodeKind, NodeLevel
+from command.domain.membership import INVITATION, AdmitNode, InviteNode, JoinTree
+from command.domain.nodes import NODE, NodeKind, NodeLevel
 from command.edge.api import Node
 from command.log.anew import digest
 from command.log.intake import Held

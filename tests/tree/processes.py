@@ -16,8 +16,9 @@ from command.base.config import load
 from command.base.rights import Role
 from command.domain.account import CreateAccount
 from command.domain.incident import INCIDENT
+from command.domain.membership import EditNode
 from command.domain.nodes import NODE as NODES
-from command.domain.nodes import EditNode, NodeLevel
+from command.domain.nodes import NodeLevel
 from command.domain.order import ORDER
 from command.domain.registry import ORGANISATION, Tier
 from command.domain.registry_edits import SaveOrganisation

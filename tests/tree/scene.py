@@ -15,7 +15,8 @@ from typing import Any
 import server
 from command.base.config import load
 from command.base.entry import By
-from command.domain.nodes import InviteNode, NodeKind, NodeLevel
+from command.domain.membership import InviteNode
+from command.domain.nodes import NodeKind, NodeLevel
 from command.edge.api import Node
 from command.log.timeline import read
 from command.service import Service

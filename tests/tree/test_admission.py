@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from command.domain.incident import INCIDENT
-from command.domain.nodes import NODE, JoinTree, NodeKind, NodeLevel, TreeNode
+from command.domain.membership import JoinTree
+from command.domain.nodes import NODE, NodeKind, NodeLevel, TreeNode
 from command.domain.tenure import LATE
 from command.edge.api import Node
 from command.tree.claim import incident_id

@@ -15,8 +15,9 @@ from command.domain.account import CreateAccount
 from command.domain.erasure import EraseEntry
 from command.domain.incident import INCIDENT
 from command.domain.meeting import CloseRoom, Fact, Member, MemberFact, OpenRoom
+from command.domain.membership import EditNode
 from command.domain.minutes import MINUTES, SaveMinutes
-from command.domain.nodes import NODE, EditNode
+from command.domain.nodes import NODE
 from command.domain.registry import ORGANISATION, PERSON, Tier
 from command.domain.registry_edits import SaveOrganisation, SavePerson
 from command.domain.roll_call import CHAT, ROLL_CALL, MarkRollCall, Say, StartRollCall

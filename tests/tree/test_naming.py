@@ -11,7 +11,8 @@ from command.base.naming import bound, bound_id, bound_to
 from command.base.projection import Decision
 from command.base.schema import Struct
 from command.domain.incident import INCIDENT
-from command.domain.nodes import JoinTree, NodeKind, NodeLevel
+from command.domain.membership import JoinTree
+from command.domain.nodes import NodeKind, NodeLevel
 from command.edge.api import Node
 from command.tree.claim import incident_id
 from command.tree.item import Received

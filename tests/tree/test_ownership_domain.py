@@ -10,7 +10,8 @@ from command.base.errors import Conflict
 from command.base.schema import Level, Party, PartyKind
 from command.base.timer import TIMER
 from command.domain.incident import ALARM, AddNote, SetLevel, Step, StepIncident
-from command.domain.nodes import NODE, EditNode, RevokeNode
+from command.domain.membership import EditNode, RevokeNode
+from command.domain.nodes import NODE
 from command.domain.order import ORDER, AdoptOrder, IssueOrder, Progress, ProgressOrder, RecallOrder, Standing
 from command.domain.registry import UNIT, Tier, UnitKind, UnitStatus
 from command.domain.registry_edits import SaveOrganisation, SaveUnit

@@ -16,7 +16,8 @@ from command.base.errors import Conflict, Corrupt
 from command.base.identity import load_or_make
 from command.base.schema import Party, PartyKind
 from command.domain.incident import INCIDENT, AddNote
-from command.domain.nodes import NODE, EditNode
+from command.domain.membership import EditNode
+from command.domain.nodes import NODE
 from command.domain.order import ORDER, IssueOrder
 from command.domain.registry import ORGANISATION, UNIT, Tier, UnitKind
 from command.domain.registry_edits import SaveOrganisation, SaveUnit

@@ -14,7 +14,8 @@ from command.base.timer import TIMER
 from command.domain.account import CreateAccount
 from command.domain.fence import FENCE, DrawFence
 from command.domain.incident import ALARM, INCIDENT, AddNote
-from command.domain.nodes import HOME, NODE, EditNode
+from command.domain.membership import EditNode
+from command.domain.nodes import HOME, NODE
 from command.domain.order import ORDER, IssueOrder, Means, Owner, Rung
 from command.domain.registry import ACCOUNT, PERSON, SHIFT, UNIT
 from command.domain.roster import AddShifts, PlannedShift

@@ -8,8 +8,8 @@ from pathlib import Path
 from command.base.schema import Category, Level, Place
 from command.domain.incident import AddNote, ReportIncident
 from command.domain.location import Source
+from command.domain.membership import RevokeNode
 from command.domain.nodes import NODE as NODES
-from command.domain.nodes import RevokeNode
 from command.domain.presence import TICK
 from command.domain.registry import Tier, UnitKind
 from command.domain.registry_edits import SaveOrganisation, SaveUnit

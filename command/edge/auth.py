@@ -72,7 +72,13 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def token_hash(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+    """Of a header's text: octets that are no UTF-8 stand in it as half surrogates, and belong to no token."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _readable(text: str) -> str:
+    """A header's text as it can be stored: octets that are no UTF-8 become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def hash_of_nobody(hasher: PasswordHasher) -> str:
@@ -205,7 +211,7 @@ class Auth:
             account=account.id,
             expires_at=self._clock.now() + hours * 3600 * MICROSECONDS,
             address=address[:200],
-            agent=agent[:200],
+            agent=_readable(agent[:200]),
             totp_step=totp_step,
             token=token,
             label=label,

@@ -138,11 +138,12 @@ class Deciding:
             self._folding.own(record)
             written.append(record)
             hashes.append(record.hash.hex())
-        for table, row in decision.kept:
+        for table, row in (*decision.kept, *decision.added):
             assert table.kept, f"{table.name} is a read table; only projectors write it"
+            msgspec.json.encode(row)  # what can't be stored fails here, where it is this request's failure alone
+        for table, row in decision.kept:
             self._rows.put(table, row)
         for table, row in decision.added:
-            assert table.kept, f"{table.name} is a read table; only projectors write it"
             self._rows.add(table, row)
         for table, key in decision.dropped:
             assert table.kept, f"{table.name} is a read table; only projectors write it"

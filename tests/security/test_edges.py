@@ -19,13 +19,16 @@ import yarl
 
 import server
 from command.base.clock import ManualClock
+from command.base.entry import By
 from command.base.rights import Role
+from command.domain.account import SESSION, OpenSession
 from command.edge import api, files
 from command.edge.api import GATEWAY, JSON_BYTES_MAX, PUBLIC, SAFE_METHODS, Route
 from command.edge.auth import COOKIE, TRIES_PER_MINUTE
 from command.edge.openapi import address, statuses
 from command.edge.patience import FIRST_REQUEST_S
-from tests.command.assembly import Assembly, assembled
+from command.log.submission import Receipt
+from tests.command.assembly import PASSWORD, Assembly, assembled
 from tests.security.scene import ANY, Scene, scene
 
 ROUTES = server.house().routes
@@ -277,7 +280,7 @@ async def test_an_attachment_over_the_limit_leaves_nothing_behind(database_url: 
         assert [path.name for path in (tmp_path / "attachments").iterdir() if path.name.startswith("upload-")] == []
 
 
-async def raw(s: Scene, text: bytes, *, hang_up: bool = True) -> bytes:
+async def raw(s: Scene | Assembly, text: bytes, *, hang_up: bool = True) -> bytes:
     """What the server answers to these octets."""
     reader, writer = await asyncio.open_connection("127.0.0.1", s.service.port)
     try:
@@ -331,6 +334,33 @@ async def test_headers_that_lie_are_refused(s: Scene) -> None:
     for method in ("TRACE", "CONNECT", "OPTIONS", "HEAD", "PROPFIND"):
         status, _ = await send(s, method, path, headers)
         assert status in (400, 403, 404, 405), (method, status)
+
+
+async def test_header_octets_that_are_no_utf_8_open_a_session_like_any_other_and_prove_nothing(bare: Assembly) -> None:
+    body = json.dumps({"name": "officer", "password": PASSWORD}).encode()
+    typed = f"Origin: {bare.base}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n".encode()
+    host = f"Host: 127.0.0.1:{bare.service.port}\r\n".encode()
+    common = b" /api/v1/session HTTP/1.1\r\nConnection: close\r\nUser-Agent: \xff\xfe\r\n" + host
+    for proof in (b"Cookie: fenghuo=\xff\xfe\r\n", b"Authorization: Bearer \xff\r\n"):
+        opened = await raw(bare, b"POST" + common + proof + typed + b"\r\n" + body, hang_up=False)
+        assert opened.startswith(b"HTTP/1.1 200"), opened[:300]
+        asked = await raw(bare, b"GET" + common + proof + b"\r\n", hang_up=False)
+        assert asked.startswith(b"HTTP/1.1 401") and b'"auth.ended"' in asked, asked[:300]
+    client = await bare.signed_in("officer")
+    assert "??" in {shown["agent"] for shown in (await client.ok("GET", "/sessions"))["items"]}
+
+
+async def test_a_row_that_no_store_can_hold_fails_its_own_request_and_the_node_goes_on(bare: Assembly) -> None:
+    account, log = bare.accounts["officer"], bare.node.log
+    wanted = [
+        OpenSession(id=f"row-{number}", account=account, expires_at=1, agent=agent)
+        for number, agent in enumerate(("a", "\udcff", "b"))
+    ]
+    done = await asyncio.gather(*(log.append(one, By(account=account)) for one in wanted), return_exceptions=True)
+    assert [type(one) for one in done] == [Receipt, UnicodeEncodeError, Receipt]
+    kept = await bare.node.store.read(lambda c: bare.node.store.shelf(SESSION).select(c))
+    assert {row.agent for row in kept} == {"a", "b"}
+    assert not bare.service.failed.is_set()
 
 
 # -- slow peers

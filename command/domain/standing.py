@@ -1,8 +1,8 @@
 """Standing: what the words of several nodes about each other come to, folded: keys, places, and what is good of a revoked one.
 
-Pure. It folds and never refuses: a word that doesn't count changes nothing. Invariant: an entry counts only if whoever wrote it
-stood above the node it speaks of (or spoke of itself, unplaced), and doesn't lie beyond what is good of its writer; when places
-change, every revocation is looked at anew.
+Pure. It folds and never refuses: a word that doesn't count changes nothing. Invariant: where a node
+stands is the word of whoever stands above it, or its own while nobody has placed it; no word counts that lies beyond what is good
+of its writer; when places change, every revocation is looked at anew.
 """
 
 import msgspec

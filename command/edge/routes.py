@@ -14,6 +14,7 @@ from command.base.rights import Scope
 from command.base.schema import Category, Id, Instant, Level, ShortText, Value
 from command.base.timer import TIMER, ReleaseTimer, Timer
 from command.domain import fence, incident, meeting, notice, order, plan
+from command.domain.asking import ASK
 from command.domain.deadline import REPORT_RULE
 from command.domain.fence import FENCE, DrawFence, EditFence, Fence, RemoveFence
 from command.domain.incident import (
@@ -37,7 +38,7 @@ from command.domain.owing import REPORT_DUE, ReportDue
 from command.domain.plan import ACTIVATION, PLAN, Activation, DecideActivation, Plan, RequestActivation, SavePlan
 from command.domain.presence import TICK
 from command.domain.registry import ACCOUNT, GROUP, ORGANISATION, PERSON, SHIFT, TEMPLATE, UNIT
-from command.domain.tenure import ASK, LATE, TERM, TRANSFER
+from command.domain.tenure import LATE, TERM, TRANSFER
 from command.edge.api import Call, Route, check_origin, command_route
 from command.edge.live import Topic, Visible
 from command.log.store import Store

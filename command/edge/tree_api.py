@@ -14,20 +14,13 @@ from command.base.projection import Row
 from command.base.rights import NODE as THIS
 from command.base.rights import Scope
 from command.base.schema import Id, SomeText, Struct, Value, Version
+from command.domain.asking import AnswerAsk, AskOwner
+from command.domain.handover import AnswerTransfer, InviteToIncident, OfferOwnership, RequestOwnership, SeizeIncident
 from command.domain.incident import INCIDENT
 from command.domain.membership import EditNode, RevokeNode
 from command.domain.nodes import NODE, TreeNode
 from command.domain.order import AdoptOrder, RecallOrder
 from command.domain.presence import PRESENCE
-from command.domain.tenure import (
-    AnswerAsk,
-    AnswerTransfer,
-    AskOwner,
-    InviteToIncident,
-    OfferOwnership,
-    RequestOwnership,
-    SeizeIncident,
-)
 from command.edge.api import Call, Route, append, command_route
 from command.edge.live import Topic, Visible
 from command.log.audience import Audience, NodeTree

@@ -16,12 +16,13 @@ from command.base.entry import Entry, Written
 from command.base.projection import Domain, Editing, Row, Table
 from command.base.timer import TIMER, HoldTimers
 from command.domain.answering import may_progress
+from command.domain.extent import ABOUT_INCIDENT, OWNERS_TIMERS
 from command.domain.fence import FENCE
 from command.domain.incident import INCIDENT
 from command.domain.issuing import issue_late
 from command.domain.nodes import NODE, Hierarchy, TreeNode, above
 from command.domain.order import ORDER, Order, Progress, binding, occupy, release
-from command.domain.tenure import ABOUT_INCIDENT, LATE, OWNERS_TIMERS, TRANSFER, TransferState, note_late
+from command.domain.tenure import LATE, TRANSFER, TransferState, note_late
 from command.log.held import entries_of, written_of
 from command.log.projecting import Projecting
 from command.log.reach import Anew, Quiet

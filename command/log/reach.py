@@ -10,9 +10,9 @@ import msgspec
 
 from command.base.projection import Editing, R, Row, Table
 from command.base.timer import TIMER, Timer
+from command.domain.extent import ABOUT_INCIDENT, OWNERS_TIMERS
 from command.domain.incident import Incident
 from command.domain.nodes import HOME, Home
-from command.domain.tenure import ABOUT_INCIDENT, OWNERS_TIMERS
 
 KEPT_APART = ("shift",)
 """Tables of the registry of which several rows stand in one entry: each belongs to the node that made it."""

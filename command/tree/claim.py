@@ -1,6 +1,6 @@
 """Claims: who owns an incident, as a function of the entries held and of nothing else.
 
-Pure; the heart of `ownership`. A claim begins a term of ownership; claims form a tree; at a fork the claim issued by the node
+Pure; the heart of `tenure`. A claim begins a term of ownership; claims form a tree; at a fork the claim issued by the node
 higher in the tree of nodes wins. The first claim is the report, and who may make it stands in the incident's id. No clock and no
 order of arrival takes part. Invariant: two nodes that hold the same entries and know the same tree of nodes find the same
 winning chain.

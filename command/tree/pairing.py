@@ -1,6 +1,6 @@
 """Pairing: the code that is read over the telephone, and the handshake by which it makes two strangers child and parent.
 
-Pure. It never decides whether a proven node may come in (`nodes`), never sends (`uplink`). Invariant: the code never
+Pure. It never decides whether a proven node may come in (`membership`), never sends (`uplink`). Invariant: the code never
 travels; what travels are HMACs under it, over both nodes' public keys and both nonces, one for each direction.
 
 Identity is a signed challenge *inside* the connection, so that a proxy that opens TLS breaks nothing and proves nothing:

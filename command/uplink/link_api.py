@@ -1,7 +1,7 @@
 """The edge of the link: the WebSockets that subordinates dial, invitations, and the state of the line.
 
-Edge over `uplink`, `pairing` and `nodes`; decides nothing. Invariant: an invitation's code is in one answer only: never in an
-entry, a receipt or the journal.
+Edge over `uplink`, `pairing` and `membership`; decides nothing. Invariant: an invitation's code is in one answer only: never in
+an entry, a receipt or the journal.
 """
 
 from pathlib import Path

@@ -11,6 +11,7 @@ from playwright.async_api import Browser, Page, expect
 from command.base.schema import Category, Level, Urgency
 from command.domain import (
     answering,
+    asking,
     deadline,
     fence,
     incident,
@@ -213,7 +214,7 @@ async def test_the_screens_mirror_of_the_domain_is_true(server: ServerProcess, c
     assert isinstance(told, list)
     written = {
         kind
-        for each in (incident, issuing, answering, plan, meeting, fence, notice, owing, tenure)
+        for each in (incident, issuing, answering, plan, meeting, fence, notice, owing, tenure, asking)
         for kind in each.PROJECTORS
     }
     elsewhere = {"plan.saved", "unit.saved"}  # of the registry, on no incident's timeline

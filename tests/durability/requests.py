@@ -22,12 +22,14 @@ from command.base.rights import Actor, Role
 from command.base.schema import Category, Level, Urgency
 from command.domain import (
     account,
+    asking,
     chairing,
     deadline,
     erasure,
     fence,
     floor,
     generation,
+    handover,
     imports,
     incident,
     location,
@@ -44,7 +46,6 @@ from command.domain import (
     roll_call,
     roster,
     schedule,
-    tenure,
 )
 from command.domain import room as rooms
 from command.edge.api import Node
@@ -706,11 +707,11 @@ def _ticks(m: Maker) -> Values:
 
 ELSEWHERE: tuple[type, ...] = (
     membership.JoinTree,
-    tenure.RequestOwnership,
-    tenure.AnswerTransfer,
-    tenure.SeizeIncident,
-    tenure.AskOwner,
-    tenure.AnswerAsk,
+    handover.RequestOwnership,
+    handover.AnswerTransfer,
+    handover.SeizeIncident,
+    asking.AskOwner,
+    asking.AnswerAsk,
     order.AdoptOrder,
     order.RecallOrder,
 )
@@ -798,8 +799,8 @@ MAKE: dict[type, Callable[[Maker], Values]] = {
     membership.EditNode: _edit_node,
     membership.RevokeNode: lambda m: m.named("node") | {"reason": m.text()},
     erasure.EraseEntry: _erase,
-    tenure.OfferOwnership: _offer_ownership,
-    tenure.InviteToIncident: lambda m: {"incident": m.id("incident", open=True), "nodes": [m.id("node")]},
+    handover.OfferOwnership: _offer_ownership,
+    handover.InviteToIncident: lambda m: {"incident": m.id("incident", open=True), "nodes": [m.id("node")]},
     location.RecordFixes: _record,
     broadcast.DraftNotice: _draft,
     broadcast.ReviewNotice: _review,

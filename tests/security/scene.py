@@ -21,6 +21,7 @@ from command.domain.account import CreateAccount
 from command.domain.deadline import SaveReportRule, Superior
 from command.domain.fence import DrawFence
 from command.domain.generation import OpenGeneration
+from command.domain.handover import OfferOwnership
 from command.domain.incident import INCIDENT, ReportIncident, SubReportKind
 from command.domain.meeting import CloseRoom, Fact, Member, MemberFact, OpenRoom
 from command.domain.membership import AdmitNode, InviteNode
@@ -35,7 +36,6 @@ from command.domain.registry_edits import SaveGroup, SaveOrganisation, SavePerso
 from command.domain.roll_call import Say, StartRollCall
 from command.domain.roster import AddShifts, PlannedShift
 from command.domain.schedule import CancelMeeting, ScheduleMeeting
-from command.domain.tenure import OfferOwnership
 from command.edge.api import Node
 from command.edge.auth import COOKIE
 from command.log.writer import Commit

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from command.domain.handover import InviteToIncident
 from command.domain.incident import AddNote
 from command.domain.nodes import NODE
-from command.domain.tenure import InviteToIncident
 from command.edge.api import Node
 from command.log.audience import Audience, NodeTree
 from command.log.holdings import Holdings

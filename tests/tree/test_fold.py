@@ -13,12 +13,12 @@ from command.base.errors import FenghuoError
 from command.base.schema import Level, Party, PartyKind
 from command.base.timer import TIMER
 from command.domain.fence import DrawFence
+from command.domain.handover import InviteToIncident
 from command.domain.incident import AddNote, EditIncident, SetLevel, Step, StepIncident, SubReport, SubReportKind
 from command.domain.notice import NOTICE
 from command.domain.order import ORDER, IssueOrder, Progress, ProgressOrder, Standing
 from command.domain.registry import UNIT, Tier, UnitKind, UnitStatus
 from command.domain.registry_edits import SaveOrganisation, SaveUnit
-from command.domain.tenure import InviteToIncident
 from command.edge.api import Node
 from command.log.store import UNFOLDED
 from tests.durability import state

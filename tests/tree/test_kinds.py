@@ -17,10 +17,10 @@ from command.base.entry import NO_HASH, By, Draft, Entry, Written
 from command.base.identity import load_or_make, public_hex
 from command.base.projection import Decision
 from command.base.schema import Struct
+from command.domain.extent import ABOUT_INCIDENT
 from command.domain.incident import INCIDENT
 from command.domain.membership import JoinTree
 from command.domain.nodes import NodeKind, NodeLevel
-from command.domain.tenure import ABOUT_INCIDENT
 from command.edge.api import Node
 from command.log.store import STREAM
 from command.tree.claim import incident_id

@@ -9,26 +9,15 @@ from command.base.entry import By
 from command.base.errors import Conflict
 from command.base.schema import Level, Party, PartyKind
 from command.base.timer import TIMER
+from command.domain.asking import ASK, AnswerAsk, AskOwner
+from command.domain.handover import AnswerTransfer, OfferOwnership, RequestOwnership, SeizeIncident
 from command.domain.incident import ALARM, AddNote, SetLevel, Step, StepIncident
 from command.domain.membership import EditNode, RevokeNode
 from command.domain.nodes import NODE
 from command.domain.order import ORDER, AdoptOrder, IssueOrder, Progress, ProgressOrder, RecallOrder, Standing
 from command.domain.registry import UNIT, Tier, UnitKind, UnitStatus
 from command.domain.registry_edits import SaveOrganisation, SaveUnit
-from command.domain.tenure import (
-    ASK,
-    LATE,
-    TERM,
-    TRANSFER,
-    AnswerAsk,
-    AnswerTransfer,
-    AskOwner,
-    Direction,
-    OfferOwnership,
-    RequestOwnership,
-    SeizeIncident,
-    TransferState,
-)
+from command.domain.tenure import LATE, TERM, TRANSFER, Direction, TransferState
 from command.edge.api import Node
 from command.log.witness import stream_heads
 from tests.durability import state

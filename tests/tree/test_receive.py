@@ -15,13 +15,13 @@ from command.base.entry import By, Seal, check_seal, root_from_path
 from command.base.errors import Conflict, Corrupt
 from command.base.identity import load_or_make
 from command.base.schema import Party, PartyKind
+from command.domain.handover import InviteToIncident
 from command.domain.incident import INCIDENT, AddNote
 from command.domain.membership import EditNode
 from command.domain.nodes import NODE
 from command.domain.order import ORDER, IssueOrder
 from command.domain.registry import ORGANISATION, UNIT, Tier, UnitKind
 from command.domain.registry_edits import SaveOrganisation, SaveUnit
-from command.domain.tenure import InviteToIncident
 from command.edge.api import Node
 from command.edge.audit_api import _chunk
 from command.log import folding

@@ -13,13 +13,14 @@ from command.base.schema import Level, Party, PartyKind, Struct
 from command.base.timer import TIMER
 from command.domain.account import CreateAccount
 from command.domain.fence import FENCE, DrawFence
+from command.domain.handover import InviteToIncident
 from command.domain.incident import ALARM, INCIDENT, AddNote
 from command.domain.membership import EditNode
 from command.domain.nodes import HOME, NODE
 from command.domain.order import ORDER, IssueOrder, Means, Owner, Rung
 from command.domain.registry import ACCOUNT, PERSON, SHIFT, UNIT
 from command.domain.roster import AddShifts, PlannedShift
-from command.domain.tenure import LATE, InviteToIncident
+from command.domain.tenure import LATE
 from command.edge.api import Node
 from command.log.audience import Audience, NodeTree
 from tests.durability import state

@@ -89,6 +89,18 @@ async def _patch_whep(call: Call) -> Any:
     return await _media(call).whip.review(call)
 
 
+async def _endpoint(call: Call) -> Any:
+    return await _media(call).whip.endpoint(call)
+
+
+async def _whip_resource(call: Call) -> Any:
+    return await _media(call).whip.published(call)
+
+
+async def _whep_resource(call: Call) -> Any:
+    return await _media(call).whip.viewed(call)
+
+
 def _offer(path: str, summary: str, handler: Any, query: Any = None) -> Route:
     return Route(
         method="POST",
@@ -123,6 +135,19 @@ def _patch(path: str, summary: str, handler: Any) -> Route:
     )
 
 
+def _read(path: str, summary: str, handler: Any, *, status: int) -> Route:
+    return Route(
+        method="GET",
+        path=path,
+        right="room.join",
+        summary=summary,
+        handler=handler,
+        status=status,
+        produces=SDP_TYPE if status == 200 else "",
+        errors=(404, 409) if status == 200 else (404,),
+    )
+
+
 def _options(path: str, summary: str, handler: Any) -> Route:
     return Route(method="OPTIONS", path=path, right=PUBLIC, summary=summary, handler=handler, produces="")
 
@@ -153,6 +178,10 @@ ROUTES: tuple[Route, ...] = (
     _offer("//whep/{room}", "WHEP: view one member, the chair or the active speaker", _whep, Viewing),
     _patch("//whep/{room}/{resource}", "WHEP: trickle (If-Match: ETag) or restart ICE (If-Match: *)", _patch_whep),
     _end("//whep/{room}/{resource}", "WHEP: end a view", _unwhep),
+    _read("//whip/{room}", "WHIP: whether there is an endpoint", _endpoint, status=200),
+    _read("//whip/{room}/{resource}", "WHIP: whether a publication is there", _whip_resource, status=204),
+    _read("//whep/{room}", "WHEP: whether there is an endpoint", _endpoint, status=200),
+    _read("//whep/{room}/{resource}", "WHEP: whether a view is there", _whep_resource, status=204),
     _options("//whip/{room}", "WHIP: what may be posted", endpoint_options),
     _options("//whip/{room}/{resource}", "WHIP: what may be patched", resource_options),
     _options("//whep/{room}", "WHEP: what may be posted", endpoint_options),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from itertools import takewhile
 from struct import Struct
 from typing import Any, cast
 
@@ -51,6 +52,7 @@ CIPHERS = (
 )
 DIGESTS = {"sha-256": 32, "sha-384": 48, "sha-512": 64}
 MID = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
+DIRECTIONS = ("inactive", "sendonly", "recvonly", "sendrecv")
 CREDENTIAL = re.compile(r"[A-Za-z0-9+/=_-]{4,256}")
 
 
@@ -62,7 +64,7 @@ def read_sdp(text: str, media_max: int) -> Description:
     lines = known_lines(text, media_max)
     try:
         parsed = foreign_sdp.SessionDescription.parse("\r\n".join(lines) + "\r\n")
-        described = _description(parsed, rids_of(lines))
+        described = _description(parsed, rids_of(lines), _session_direction(lines))
         return described._replace(mixed="a=extmap-allow-mixed" in lines)
     except Rejected:
         raise
@@ -72,21 +74,32 @@ def read_sdp(text: str, media_max: int) -> Description:
         ) from None
 
 
-def _description(parsed: Any, rids: list[tuple[tuple[str, ...], frozenset[str]]]) -> Description:
+def _session_direction(lines: list[str]) -> str:
+    """The direction of m-lines that say none (RFC 8866 §6.7)."""
+    session = list(takewhile(lambda line: not line.startswith("m="), lines))
+    return next((line[2:] for line in session if line[2:] in DIRECTIONS), "sendrecv")
+
+
+def _description(parsed: Any, rids: list[tuple[tuple[str, ...], frozenset[str]]], direction: str) -> Description:
     bundle = next((set(map(str, group.items)) for group in parsed.group if group.semantic == "BUNDLE"), None)
     if not parsed.media:
         raise Rejected("media.sdp.no_media", "The session description has no m-line.")
     if bundle is None and len(parsed.media) > 1:
         raise Rejected("media.sdp.no_bundle", "Several m-lines need BUNDLE (RFC 9143).")
     media = tuple(
-        _media(section, bundle)._replace(rids=own[0], paused=own[1])
+        _media(section, bundle, direction)._replace(rids=own[0], paused=own[1])
         for section, own in zip(parsed.media, rids, strict=True)
     )
     if len({line.mid for line in media}) != len(media):
         raise Rejected("media.sdp.unreadable", "Two m-lines have the same mid.")
-    head = next((section for section, line in zip(parsed.media, media, strict=True) if line.live), None)
-    if head is None:
+    live = [section for section, line in zip(parsed.media, media, strict=True) if line.live]
+    if not live:
         raise Rejected("media.sdp.no_media", "Every m-line is rejected.")
+    if not any(section.rtcp_mux for section in live):
+        raise Rejected("media.sdp.no_rtcp_mux", "RTP and RTCP must share a port: a=rtcp-mux (RFC 9143 §9.3).")
+    # RFC 9143 §7.1.3: the transport of a bundle is described once, which may be at a data channel that we reject
+    bundled = [section for section in parsed.media if bundle is not None and section.rtp.muxId in bundle]
+    head = next((section for section in bundled if section.ice.usernameFragment), live[0])
     ufrag, password = head.ice.usernameFragment or "", head.ice.password or ""
     if not CREDENTIAL.fullmatch(ufrag) or not CREDENTIAL.fullmatch(password) or len(password) < 22:
         raise Rejected("media.sdp.no_ice", "ice-ufrag or ice-pwd is missing or malformed (RFC 8839 §5.4).")
@@ -108,15 +121,18 @@ def _fingerprints(section: Any) -> tuple[tuple[str, str], ...]:
     return found
 
 
-def _media(section: Any, bundle: set[str] | None) -> Media:
+def _media(section: Any, bundle: set[str] | None, direction: str) -> Media:
     mid = section.rtp.muxId or ""
     if not MID.fullmatch(mid):
         raise Rejected("media.sdp.unreadable", "Each m-line needs a mid of 1-64 characters.")
+    if section.kind not in ("audio", "video"):  # a data channel; rejected by port 0 (RFC 3264 §6)
+        form = f"{section.profile} {' '.join(section.fmt)}"
+        return Media(section.kind, mid, "inactive", (), live=False, form=form)
     live = mid in bundle if bundle is not None else section.port != 0
     return Media(
         kind=section.kind,
         mid=mid,
-        direction=section.direction or "sendrecv",
+        direction=section.direction or direction,
         codecs=_codecs(section),
         live=live,
         extensions=tuple((item.uri, item.id) for item in section.rtp.headerExtensions if 1 <= item.id <= 255),

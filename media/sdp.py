@@ -35,13 +35,14 @@ RIDS_MAX = 3
 RID_CHARACTERS_MAX = 16
 TCP_TYPE_PREFERENCE = 90  # below every UDP candidate: TCP is for networks that let nothing else through
 PASSIVE_PREFERENCE = 4
+ICE_OPTIONS = "trickle ice2"  # RFC 8838 §5 and RFC 8445 §10: later candidates are welcome; nomination is once
 
 # What we use of an SDP. Candidates are none of our business (an ICE-lite agent only answers), and the rest is decoration.
 KNOWN_ATTRIBUTES = frozenset(
     (
         *("group", "mid", "extmap", "fingerprint", "setup", "ice-ufrag", "ice-pwd", "rtpmap", "fmtp", "rtcp-fb"),
         *("ssrc", "ssrc-group", "inactive", "sendonly", "recvonly", "sendrecv", "rid", "simulcast"),
-        "extmap-allow-mixed",
+        *("extmap-allow-mixed", "rtcp-mux"),
     )
 )
 VIDEO_PREFERENCE = ("vp8", "h264", "vp9", "av1")
@@ -84,7 +85,8 @@ class Stream(NamedTuple):
 class Media(NamedTuple):
     """One m-line. `live` is False for a rejected one; `extensions` maps URI to id; `rids` are the simulcast layers it
     sends, in the order of a=simulcast, `paused` those that it doesn't send yet; `simulcast` the SSRCs of the layers of a
-    client that announces them by ssrc-group:SIM instead."""
+    client that announces them by ssrc-group:SIM instead; `form` is the protocol and the formats of an m-line that is
+    neither audio nor video (a data channel), "" otherwise."""
 
     kind: str
     mid: str
@@ -96,6 +98,7 @@ class Media(NamedTuple):
     rids: tuple[str, ...] = ()
     paused: frozenset[str] = frozenset()
     simulcast: tuple[int, ...] = ()
+    form: str = ""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -151,6 +154,7 @@ class Line(NamedTuple):
     cname: str = ""
     stream: Stream | None = None
     rids: tuple[str, ...] = ()
+    form: str = ""
 
 
 def choose(media: Media) -> tuple[Codec, ...]:
@@ -186,7 +190,7 @@ def redundant(media: Media, codec: Codec) -> Codec | None:
 def answer_line(media: Media, codec: Codec | None, direction: str, *others: Codec) -> Line:
     """Our answer to one offered m-line; `codec` None rejects it. `others` may be sent too."""
     if codec is None:
-        return Line(media.kind, media.mid, "inactive", media.codecs[:1], live=False)
+        return Line(media.kind, media.mid, "inactive", media.codecs[:1], live=False, form=media.form)
     taken = tuple((uri, ident) for uri, ident in media.extensions if uri in EXTENSION_URIS[media.kind])
     known = set(VIDEO_FEEDBACK) if media.kind == "video" else set()
     if TRANSPORT_URI not in dict(taken):
@@ -233,6 +237,7 @@ def write(local: Local, lines: list[Line], *, session: int, version: int, mixed:
         "s=-",
         "t=0 0",
         "a=ice-lite",
+        f"a=ice-options:{ICE_OPTIONS}",
         f"a=group:BUNDLE {bundle}",
         "a=msid-semantic: WMS *",
     ]
@@ -246,8 +251,9 @@ def write(local: Local, lines: list[Line], *, session: int, version: int, mixed:
 def _media(local: Local, line: Line, *, candidates: bool) -> list[str]:
     types = [str(number) for codec in line.codecs for number in (codec.payload_type, codec.rtx) if number]
     port = local.port if line.live else 0
+    form = line.form or f"UDP/TLS/RTP/SAVPF {' '.join(types) or '0'}"
     out = [
-        f"m={line.kind} {port} UDP/TLS/RTP/SAVPF {' '.join(types) or '0'}",
+        f"m={line.kind} {port} {form}",
         f"c=IN {'IP6' if ':' in local.addresses[0] else 'IP4'} {local.addresses[0]}",
         f"a=mid:{line.mid}",
         f"a={line.direction}",
@@ -256,6 +262,7 @@ def _media(local: Local, line: Line, *, candidates: bool) -> list[str]:
         return out
     out += [
         "a=rtcp-mux",
+        "a=rtcp-mux-only",  # RFC 9725 §4.4.1
         "a=rtcp-rsize",
         f"a=ice-ufrag:{local.ufrag}",
         f"a=ice-pwd:{local.password}",
@@ -332,16 +339,25 @@ def known_lines(text: str, media_max: int) -> list[str]:
             count += 1
             if count > media_max:
                 raise Rejected("media.sdp.too_many_media", f"At most {media_max} m-lines are accepted.")
-            if not line.startswith(("m=audio ", "m=video ")):
-                raise Rejected("media.sdp.application", "Only audio and video; don't offer a data channel.")
             kept.append(line)
         elif line.startswith(("v=", "o=", "s=", "t=")) and not count:
             kept.append(line)
         elif line.startswith("a="):
             name = line[2:].partition(":")[0]
             if name in KNOWN_ATTRIBUTES and (name != "ssrc" or " cname:" in line):
-                kept.append(line)
+                kept.append(_plain(name, line))
     return _without_orphans(kept)
+
+
+def _plain(name: str, line: str) -> str:
+    """What aiortc stumbles over, in its simplest form: extmap without extension attributes (RFC 8285 §8, "vad=on" of
+    RFC 6464 §4), format parameters without blanks between them."""
+    if name == "extmap":
+        return " ".join(line.split()[:2])
+    if name == "fmtp":
+        types, _, parameters = line.partition(" ")
+        return f"{types} {';'.join(one.strip() for one in parameters.split(';') if one.strip())}"
+    return line
 
 
 def _without_orphans(lines: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ import re
 from typing import NamedTuple
 
 from command.base.errors import Rejected
+from media.sdp import ICE_OPTIONS
 
 FRAGMENT_TYPE = "application/trickle-ice-sdpfrag"
 FRAGMENT_BYTES_MAX = 16_384
@@ -81,6 +82,7 @@ def write(asked: Fragment, *, ufrag: str, password: str, candidates: list[str]) 
     """Our side after an ICE restart; `candidates` are whole SDP lines."""
     lines = [
         "a=ice-lite",
+        f"a=ice-options:{ICE_OPTIONS}",  # as in the answer (RFC 9725 §4.3.3)
         f"m={asked.media} 9 UDP/TLS/RTP/SAVPF 0",
         f"a=mid:{asked.mid}",
         f"a=ice-ufrag:{ufrag}",

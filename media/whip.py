@@ -4,6 +4,7 @@ Edge. Proof of identity is a bearer token. Invariant: a resource that was create
 was removed, or when its connection is lost; a refused PATCH leaves it as it was.
 """
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -11,15 +12,17 @@ from aiohttp import web
 
 from command.base.errors import Conflict, Denied, FenghuoError, Missing, Rejected
 from command.base.schema import Value
-from command.edge.api import Call
+from command.edge.api import Call, chunks
 from media import sdpfrag
 from media.sdp import SDP_BYTES_MAX
 from media.sdpfrag import FRAGMENT_BYTES_MAX, FRAGMENT_TYPE, Fragment, Malformed
-from media.seat import Frame, IceSession
+from media.seat import Frame, IceSession, Seat
 from media.signalling import Conferences
 
 SDP_TYPE = "application/sdp"
+ANY_TAG = '"*"'  # so RFC 9725's own example writes the *, and so do clients
 PREFLIGHT_S = 3600
+REFUSED_LINE = re.compile(r"^m=(?:audio|video) 0 ", re.MULTILINE)
 
 
 class Viewing(Value, frozen=True, kw_only=True):
@@ -58,6 +61,8 @@ class Whip:
         try:
             worker = await self._conferences.worker(room.id)
             peer, answer = await worker.publish(room.id, seat.member.id, sdp)
+            if REFUSED_LINE.search(answer):
+                raise Rejected("media.sdp.partial", "One m-line can't be taken, so none is (RFC 9725 §4.4.3).")
         except FenghuoError:
             await self._conferences.leave(seat, "refused")
             raise
@@ -66,20 +71,34 @@ class Whip:
 
     async def repair(self, call: Call) -> web.Response:
         """PATCH /whip/{room}/{resource}: trickle, or ICE restart."""
-        seat = self._conferences.find(call.path["room"], call.path["resource"])
-        if seat is None or seat.ice is None:
+        seat = self._publication(call)
+        if seat.ice is None:
             raise Missing("whip.missing", "There is no such resource.")
-        _own(call, seat.session.actor.account)
         return await self._patch(call, seat.room, seat.ice)
 
     async def unpublish(self, call: Call) -> web.Response:
         """DELETE /whip/{room}/{resource}."""
+        await self._conferences.leave(self._publication(call), "left")
+        return web.Response(status=200)
+
+    async def published(self, call: Call) -> web.Response:
+        """GET or HEAD /whip/{room}/{resource}: there is one, and it has no representation (RFC 9725 §4.1)."""
+        self._publication(call)
+        return web.Response(status=204)
+
+    def _publication(self, call: Call) -> Seat:
         seat = self._conferences.find(call.path["room"], call.path["resource"])
         if seat is None or seat.socket is not None:
             raise Missing("whip.missing", "There is no such resource.")
         _own(call, seat.session.actor.account)
-        await self._conferences.leave(seat, "left")
-        return web.Response(status=200)
+        return seat
+
+    async def endpoint(self, call: Call) -> web.Response:
+        """GET or HEAD of /whip/{room} or /whep/{room}: nothing to read (RFC 9725 §4.1), but what may be posted, by which
+        players know an endpoint (draft-ietf-wish-whep, URL discoverability)."""
+        assert call.session is not None
+        await self._conferences.room_of(call.path["room"], call.session)
+        return web.Response(content_type=SDP_TYPE)
 
     async def view(self, call: Call) -> web.Response:
         """POST /whep/{room}: one audio and one video track of a member, the chair, or the active speaker."""
@@ -108,6 +127,11 @@ class Whip:
             await worker.close_peer(found.peer)
         return web.Response(status=200)
 
+    async def viewed(self, call: Call) -> web.Response:
+        """GET or HEAD /whep/{room}/{resource}: as for WHIP."""
+        self._view(call)
+        return web.Response(status=204)
+
     def _view(self, call: Call) -> _View:
         found = self._views.get(call.path["resource"])
         if found is None or found.room != call.path["room"]:
@@ -117,17 +141,15 @@ class Whip:
 
     async def _patch(self, call: Call, room: str, ice: IceSession) -> web.Response:
         """RFC 9725 §4.3.1. Our side needs no candidates (ICE-lite answers checks), so trickled ones are only read."""
-        wanted = call.request.headers.get("If-Match", "").strip()
-        if not wanted:
+        tags = [tag.strip() for line in call.request.headers.getall("If-Match", []) for tag in line.split(",")]
+        if not any(tags):
             raise Unconditional("whip.if_match", "Send If-Match: the resource's ETag, or * to restart ICE.")
-        if wanted != "*" and ice.etag not in [tag.strip() for tag in wanted.split(",")]:
+        if not {ice.etag, "*", ANY_TAG} & set(tags):
             raise Outdated("whip.etag", "ICE was restarted since; the ETag is another now.")
         fragment = await _fragment(call)
         if fragment.ufrag in ("", ice.remote_ufrag):
             return web.Response(status=204)
-        if wanted != "*":
-            raise Rejected("whip.restart", "New ICE credentials are a restart: send If-Match: * (RFC 9725 §4.3.3).")
-        async with ice.restarting:
+        async with ice.restarting:  # whatever the ETag: new credentials are a restart (RFC 9725 §4.3.3)
             worker = await self._conferences.worker(room)
             ours = await worker.restart(room, ice.peer, ufrag=fragment.ufrag, password=fragment.password)
             ice.ufrag, ice.remote_ufrag = ours["ufrag"], fragment.ufrag
@@ -137,12 +159,12 @@ class Whip:
 
 async def endpoint_options(call: Call) -> web.Response:
     """OPTIONS of an endpoint (RFC 9725 §4.2): what may be posted, by pages of other sites too (Fetch §3.2.2)."""
-    return _options("OPTIONS, POST", **{"Accept-Post": SDP_TYPE})
+    return _options("GET, HEAD, OPTIONS, POST", **{"Accept-Post": SDP_TYPE})
 
 
 async def resource_options(call: Call) -> web.Response:
     """OPTIONS of a resource: what may be patched."""
-    return _options("DELETE, OPTIONS, PATCH", **{"Accept-Patch": FRAGMENT_TYPE})
+    return _options("DELETE, GET, HEAD, OPTIONS, PATCH", **{"Accept-Patch": FRAGMENT_TYPE})
 
 
 def _options(methods: str, **accepted: str) -> web.Response:
@@ -158,7 +180,7 @@ def _options(methods: str, **accepted: str) -> web.Response:
 async def _offer(call: Call) -> str:
     if call.request.content_type != SDP_TYPE:
         raise Unsupported("whip.type", f"Send the offer as {SDP_TYPE}.")
-    data = await call.request.content.read(SDP_BYTES_MAX + 1)
+    data = await _body(call, SDP_BYTES_MAX)
     if len(data) > SDP_BYTES_MAX:
         raise Rejected("media.sdp.too_long", f"The offer is larger than {SDP_BYTES_MAX} octets.")
     try:
@@ -168,11 +190,21 @@ async def _offer(call: Call) -> str:
 
 
 async def _fragment(call: Call) -> Fragment:
-    data = await call.request.content.read(FRAGMENT_BYTES_MAX + 1)
+    data = await _body(call, FRAGMENT_BYTES_MAX)
     try:
         return sdpfrag.read(data.decode())
     except UnicodeDecodeError:
         raise Malformed("whip.fragment", "The fragment is not UTF-8.") from None
+
+
+async def _body(call: Call, limit: int) -> bytes:
+    """The whole body, in however many pieces it comes; where it is longer than `limit`, enough to see that it is."""
+    data = bytearray()
+    async for piece in chunks(call.request, limit + 1):
+        data += piece
+        if len(data) > limit:
+            break
+    return bytes(data)
 
 
 def _session(peer: str, offer: str, answer: str) -> IceSession:

@@ -419,4 +419,7 @@ def add_routes(app: web.Application, routes: Iterable[Route], prefix: str = PREF
     """Put checked routes into the application. The caller must have called `check_routes` on all of them together."""
     for route in routes:
         path = route.path[1:] if route.path.startswith("//") else prefix + route.path
-        app.router.add_route(route.method, path, _endpoint(route))
+        endpoint = _endpoint(route)
+        app.router.add_route(route.method, path, endpoint)
+        if route.method == "GET" and path.startswith(SHARED):  # players look at what an endpoint is before they call it
+            app.router.add_route("HEAD", path, endpoint)

@@ -36,6 +36,7 @@ a=ice-pwd:0123456789012345678901\r
 m=audio 9 UDP/TLS/RTP/SAVPF 111\r
 a=mid:0\r
 a=sendonly\r
+a=rtcp-mux\r
 a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r
 a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r
 a=rtpmap:111 opus/48000/2\r

@@ -17,7 +17,7 @@ from media.viewer import transport_wide, view_lines
 
 OFFERS = {path.stem: path.read_bytes().decode() for path in sorted((Path(__file__).parent / "offers").glob("*.sdp"))}
 LOCAL = sdp.Local("ufrag123", "p" * 24, ":".join(["AB"] * 32), ("192.0.2.1", "127.0.0.1"), 4000, "passive")
-SECTION = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:{}\r\na=sendonly\r\na=rtpmap:96 VP8/90000\r\n"
+SECTION = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:{}\r\na=sendonly\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n"
 
 
 @pytest.mark.parametrize("browser", OFFERS)
@@ -122,7 +122,7 @@ def test_h264_is_taken_where_vp8_is_missing() -> None:
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        (lambda t: t + "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:2\r\n", "media.sdp.application"),
+        (lambda t: t.replace("a=rtcp-mux\r\n", ""), "media.sdp.no_rtcp_mux"),
         (lambda t: t.replace("a=fingerprint", "a=nofingerprint"), "media.sdp.no_fingerprint"),
         (lambda t: t.replace("sha-256", "md5"), "media.sdp.no_fingerprint"),
         (lambda t: t.replace("a=ice-ufrag", "a=no-ufrag"), "media.sdp.no_ice"),
@@ -259,6 +259,46 @@ def test_a_long_mid_is_taken(mid: str) -> None:
 def test_a_line_that_is_only_for_the_bundle_is_taken_though_its_port_is_0() -> None:
     text = OFFERS["chromium"].replace("m=video 9 ", "m=video 0 ").replace("a=mid:1", "a=bundle-only\r\na=mid:1")
     assert "a=group:BUNDLE 0 1\r\n" in answer_to(text)
+
+
+DATA = "m=application {} UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:d\r\na=sctp-port:5000\r\n"
+
+
+@pytest.mark.parametrize("browser", OFFERS)
+def test_a_data_channel_is_rejected_by_port_0_wherever_it_stands(browser: str) -> None:
+    lines = OFFERS[browser].split("\r\n")
+    transport = [line for line in lines if line.startswith(("a=ice-ufrag", "a=ice-pwd", "a=setup"))][:3]
+    transport += [line for line in lines if line.startswith("a=fingerprint")][:1]
+    head, audio, video = OFFERS[browser].partition("m=audio")[0], *OFFERS[browser].split("m=")[1:]
+    first = DATA.format(9) + "".join(f"{line}\r\n" for line in transport if line not in head)
+    bare = "m=" + "\r\nm=".join(
+        "\r\n".join(line for line in section.strip().split("\r\n") if line not in transport)
+        for section in (audio, video)
+    )
+    described_once = head.replace("BUNDLE 0 1", "BUNDLE d 0 1") + first + bare + "\r\n"
+    for text in (OFFERS[browser].replace("BUNDLE 0 1", "BUNDLE 0 1 d") + DATA.format(0), described_once):
+        answer = answer_to(text)
+        assert "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n" in answer
+        assert "a=group:BUNDLE 0 1\r\n" in answer and answer.count("a=ice-ufrag:") == 2
+        assert rtc.read_sdp(text, 8).ufrag == rtc.read_sdp(OFFERS[browser], 8).ufrag
+
+
+def test_what_stands_beside_an_extension_and_blanks_between_parameters_are_passed_over() -> None:
+    text = OFFERS["chromium"].replace("ssrc-audio-level", "ssrc-audio-level vad=on")  # RFC 6464 §4
+    text = text.replace("apt=96", "rtx-time=3000; apt=96;")
+    audio, video = rtc.read_sdp(text, 8).media
+    assert audio.ids.level and sdp.choose(video)[0].rtx == 97
+
+
+def test_a_direction_of_the_session_holds_for_lines_that_say_none() -> None:
+    text = SINGLE.replace("a=sendonly\r\n", "").replace("a=setup", "a=recvonly\r\na=setup")
+    assert rtc.read_sdp(text, 8).media[0].direction == "recvonly"
+    assert rtc.read_sdp(text + "a=sendonly\r\n", 8).media[0].direction == "sendonly"
+
+
+def test_rtcp_shares_the_port_if_the_line_that_describes_the_bundle_says_so() -> None:
+    first, second = OFFERS["chromium"].split("m=video")
+    assert "m=video 4000" in answer_to(first + "m=video" + second.replace("a=rtcp-mux\r\n", ""))
 
 
 def test_a_view_is_answered_with_every_codec_that_may_come_into_it() -> None:

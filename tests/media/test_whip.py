@@ -166,6 +166,25 @@ async def test_what_one_publishes_by_whip_another_decodes_by_whep(site: Site) ->
     assert await site.members() == []
 
 
+async def test_an_offer_and_a_fragment_may_come_in_many_pieces(site: Site) -> None:
+    async def pieces(text: str) -> AsyncIterator[bytes]:
+        for at in range(0, len(text), 700):
+            yield text[at : at + 700].encode()
+            await asyncio.sleep(0.002)  # a segment of its own
+
+    offer = await Camera().offer(publish=True)
+    headers = {"Content-Type": f"{SDP}; charset=utf-8", "Authorization": f"Bearer {site.token}"}
+    async with site.http.post(f"{site.base}/whip/{site.room}", data=pieces(offer), headers=headers) as answer:
+        assert answer.status == 201
+        text, location, etag = await answer.text(), answer.headers["Location"], answer.headers["ETag"]
+    assert text.count("a=mid:") == offer.count("a=mid:") == 2 and text.count("a=rtcp-mux-only\r\n") == 2
+    headers |= {"Content-Type": FRAGMENT_TYPE, "If-Match": etag}
+    async with site.http.patch(site.base + location, data=pieces(TRICKLED * 9 + "nonsense"), headers=headers) as answer:
+        assert answer.status == 400  # all of it was read
+    async with site.http.patch(site.base + location, data=pieces(TRICKLED * 9), headers=headers) as answer:
+        assert answer.status == 204 and "ETag" not in answer.headers
+
+
 async def test_a_view_of_one_member_shows_that_member(site: Site) -> None:
     _, published = await site.camera(f"/whip/{site.room}", publish=True)
     member = published.rpartition("/")[2]
@@ -200,9 +219,21 @@ async def test_offers_that_cannot_be_taken_are_refused_with_their_reason(site: S
     assert (await site.send("POST", path, b"\xff\xfe"))[::2] == (422, "media.sdp.unreadable")
     assert (await site.send("POST", path, "v" * (SDP_BYTES_MAX + 1)))[::2] == (422, "media.sdp.too_long")
     assert (await site.send("PATCH", f"{path}/x", "a=end-of-candidates", kind=FRAGMENT_TYPE))[0] == 404
-    for method in ("GET", "PUT", "POST"):
-        assert (await site.send(method, f"{path}/x", offer))[0] == 405
+    for method, status in (("GET", 404), ("PUT", 405), ("POST", 405)):
+        assert (await site.send(method, f"{path}/x", offer))[0] == status
     assert await site.members() == []
+
+
+async def test_an_offer_is_taken_whole_or_not_at_all(site: Site) -> None:
+    offer = await Camera().offer(publish=True)
+    path = f"/whip/{site.room}"
+    for part in (offer.replace("opus/48000", "codec2/8000"), offer.replace("BUNDLE 0 1", "BUNDLE 1")):
+        assert (await site.send("POST", path, part))[::2] == (422, "media.sdp.partial")
+    assert await site.members() == []
+    data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:d\r\na=sctp-port:5000\r\n"
+    status, _, answer = await site.send("POST", path, offer.replace("BUNDLE 0 1", "BUNDLE 0 1 d") + data)
+    assert status == 201
+    assert "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n" in answer and "a=group:BUNDLE 0 1\r\n" in answer
 
 
 async def test_a_resource_ends_only_by_its_maker_and_with_its_room(site: Site) -> None:
@@ -267,8 +298,11 @@ async def test_ice_is_restarted_by_a_patch_and_the_connection_goes_on(site: Site
     await viewer.decoded()  # media went on, on the former address
     assert (await site.patch(location, TRICKLED, etag))[0] == 204
     assert (await site.patch(location, FRESH.format(1), "*"))[::2] == (204, "")  # these are in force: no restart
-    assert (await site.patch(location, FRESH.format(2), "*"))[1] != etag
+    status, second, _ = await site.patch(location, FRESH.format(2), '"*"')
+    assert status == 200 and second != etag
     assert (await site.patch(location, TRICKLED, etag))[::2] == (412, "whip.etag")
+    status, third, _ = await site.patch(location, FRESH.format(3), second)  # new credentials are a restart all the same
+    assert status == 200 and third != second
     assert [camera.connection.connectionState for camera in (publisher, viewer)] == ["connected", "connected"]
 
 
@@ -283,7 +317,7 @@ async def test_patches_that_cannot_be_taken_are_refused_and_change_nothing(site:
         assert answer.headers["Accept-Patch"] == FRAGMENT_TYPE
     assert (await site.patch(location, TRICKLED))[::2] == (428, "whip.if_match")
     assert (await site.patch(location, TRICKLED, '"other"'))[::2] == (412, "whip.etag")
-    assert (await site.patch(location, FRESH.format(1), etag))[::2] == (422, "whip.restart")
+    assert (await site.patch(location, FRESH.format(1), '"other"'))[::2] == (412, "whip.etag")
     for broken in (
         "v=0\r\n",
         "a=ice-ufrag:x\r\n",
@@ -304,8 +338,8 @@ async def test_pages_of_other_sites_may_ask_with_a_token_and_read_every_answer(s
     foreign = {"Origin": "https://player.example"}
     endpoint = f"{site.base}/{edge}/{site.room}"
     for url, methods, accepts in (
-        (endpoint, "OPTIONS, POST", ("Accept-Post", SDP)),
-        (f"{endpoint}/any", "DELETE, OPTIONS, PATCH", ("Accept-Patch", FRAGMENT_TYPE)),
+        (endpoint, "GET, HEAD, OPTIONS, POST", ("Accept-Post", SDP)),
+        (f"{endpoint}/any", "DELETE, GET, HEAD, OPTIONS, PATCH", ("Accept-Patch", FRAGMENT_TYPE)),
     ):
         async with site.http.options(url, headers=foreign) as answer:  # a preflight brings no token
             assert answer.status == 200
@@ -329,8 +363,11 @@ async def test_pages_of_other_sites_may_ask_with_a_token_and_read_every_answer(s
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
     async with site.http.patch(site.base + location, data="x", headers={"Content-Type": SDP, **proved}) as answer:
         assert (answer.status, answer.headers["Accept-Patch"]) == (415, FRAGMENT_TYPE)
-    for method, path in (("HEAD", endpoint), ("PUT", endpoint), ("GET", site.base + location)):
-        async with site.http.request(method, path, headers=proved) as answer:
+    for path, status, kind in ((endpoint, 200, SDP), (site.base + location, 204, "application/octet-stream")):
+        for method in ("GET", "HEAD"):  # RFC 9725 §4.1; by the type players know an endpoint of WHEP
+            async with site.http.request(method, path, headers=proved) as answer:
+                assert (answer.status, answer.content_type, await answer.read()) == (status, kind, b"")
+        async with site.http.put(path, headers=proved) as answer:
             assert answer.status == 405 and "OPTIONS" in answer.headers["Allow"]
     cookie = {"Content-Type": SDP, "Cookie": f"{COOKIE}={site.officer}", **foreign}
     for headers in (cookie, {**cookie, "Authorization": "Bearer"}, {**cookie, "Authorization": "Bearer wrong"}):

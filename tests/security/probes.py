@@ -453,6 +453,16 @@ PROBES: dict[tuple[str, str], list[Probe]] = {
     ("PATCH", "//whep/{room}/{resource}"): [
         command(OF_ROOM, _fragment("whep"), allowed_codes=("whep.missing",), at=dict.fromkeys(OF_ROOM, SELF))
     ],
+    ("GET", "//whip/{room}"): [command(OF_ROOM, _at("/whip/{id}", "room"))],
+    ("GET", "//whep/{room}"): [command(OF_ROOM, _at("/whep/{id}", "room"))],
+    ("GET", "//whip/{room}/{resource}"): [
+        command(OF_ROOM, _at("/whip/{id}/none", "closed_room"), allowed_codes=("whip.missing",),
+                at=dict.fromkeys(OF_ROOM, SELF))
+    ],
+    ("GET", "//whep/{room}/{resource}"): [
+        command(OF_ROOM, _at("/whep/{id}/none", "closed_room"), allowed_codes=("whep.missing",),
+                at=dict.fromkeys(OF_ROOM, SELF))
+    ],
     ("DELETE", "//whip/{room}/{resource}"): [
         # A resource belongs to who made it; that takes a real client, in the tests of media.
         command(OF_ROOM, _at("/whip/{id}/none", "closed_room"), allowed_codes=("whip.missing",),

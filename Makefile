@@ -34,7 +34,7 @@ run: setup ## a demo node on http://127.0.0.1:8080 with synthetic data; Ctrl-C s
 run-tree: setup ## province, city, county and vehicle as four linked nodes on http://127.0.0.1:8080 to 8083
 	@exec $(BIN)/python server.py demo --tree
 
-test: setup-dev system ## every check: lint, types, import rules, tests on SQLite, then on PostgreSQL
+test: setup-dev system ## every check: lint, types, import rules, tests on SQLite and on PostgreSQL side by side
 	@WORKERS='$(WORKERS)' PYTEST_ARGS='$(PYTEST_ARGS)' sh tests/setup/check.sh all
 
 lint: setup-dev ## only ruff, mypy, the import rules and the types of the scripts

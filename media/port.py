@@ -214,6 +214,9 @@ class Port:
             return
         endpoint = generation.endpoint
         destination = Destination(line, address, answering(ancillary))
+        if request.unknown:
+            line.send(stun.not_understood(request, generation.password), destination)
+            return
         if request.controlled:
             line.send(stun.role_conflict(request, generation.password), destination)
             return

@@ -41,6 +41,7 @@ SOURCE = Struct("!BBHI")
 FINGERPRINTS_MAX = 8
 SESSION_CHARACTERS_MAX = 64
 RTCP_RECORDS_MAX = 64
+RTCP_USED = (200, 201, 203, 205, 206)  # SR, RR, BYE, RTPFB, PSFB
 NACKS_MAX = 256
 DTLS_QUEUE_MAX = 32
 DTLS_TIMEOUT_S = 15.0
@@ -182,16 +183,33 @@ def _simulcast(section: Any) -> tuple[int, ...]:
 
 
 def read_rtcp(data: bytes) -> list[Feedback]:
-    """The records of a compound packet that we use; empty if it is malformed."""
+    """The records of a compound packet that we use; empty if it is malformed.
+
+    What we don't use (SDES, APP, XR, types of the future) is passed over unread: no form of it costs us the rest.
+    """
     out: list[Feedback] = []
     try:
-        for packet in foreign_rtp.RtcpPacket.parse(data):
+        for packet in foreign_rtp.RtcpPacket.parse(_used(data)):
             _read_record(packet, out)
             if len(out) > RTCP_RECORDS_MAX:
                 break
     except Exception:  # aiortc promises ValueError; struct.error and IndexError escape
         return []
     return out
+
+
+def _used(data: bytes) -> bytes:
+    """The records of the types that we use; b"" if the lengths don't add up (RFC 3550 §A.2)."""
+    kept = bytearray()
+    at = 0
+    while at < len(data):
+        end = at + 4 + 4 * int.from_bytes(data[at + 2 : at + 4], "big")
+        if end > len(data) or data[at] >> 6 != 2:
+            return b""
+        if data[at + 1] in RTCP_USED:
+            kept += data[at:end]
+        at = end
+    return bytes(kept)
 
 
 def _read_record(packet: Any, out: list[Feedback]) -> None:

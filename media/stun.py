@@ -24,18 +24,22 @@ ERROR = 0x0111
 USERNAME = 0x0006
 MESSAGE_INTEGRITY = 0x0008
 ERROR_CODE = 0x0009
+UNKNOWN_ATTRIBUTES = 0x000A
 XOR_MAPPED_ADDRESS = 0x0020
 USE_CANDIDATE = 0x0025
 FINGERPRINT = 0x8028
 ICE_CONTROLLED = 0x8029
 FINGERPRINT_XOR = 0x5354554E
+OPTIONAL = 0x8000  # from here on, who doesn't know an attribute passes over it (RFC 8489 §14)
+KNOWN = frozenset((1, 6, 8, 9, 10, 0x14, 0x15, 0x1C, 0x1D, 0x1E, 0x20, 0x24, 0x25))  # RFC 8489 §18.3.1, RFC 8445 §16.1
 MESSAGE_BYTES_MAX = 1024
 ATTRIBUTES_MAX = 32
 USERNAME_BYTES_MAX = 513
 
 
 class Request(NamedTuple):
-    """A Binding request whose form is right; `username` is "ours:theirs", `signed` what the integrity covers."""
+    """A Binding request whose form is right; `username` is "ours:theirs", `signed` what the integrity covers, `unknown` the
+    attributes that whoever answers must understand and we don't."""
 
     transaction: bytes
     username: str
@@ -43,6 +47,7 @@ class Request(NamedTuple):
     controlled: bool
     signed: bytes
     integrity: bytes
+    unknown: tuple[int, ...] = ()
 
 
 def read(data: bytes) -> Request | None:
@@ -55,6 +60,7 @@ def read(data: bytes) -> Request | None:
     username = b""
     integrity = signed = b""
     nominated = controlled = False
+    unknown: dict[int, None] = {}
     at = HEADER.size
     for _ in range(ATTRIBUTES_MAX):
         if at + 4 > len(data):
@@ -78,10 +84,13 @@ def read(data: bytes) -> Request | None:
                 nominated = True
             elif attribute == ICE_CONTROLLED:
                 controlled = True
+            elif attribute < OPTIONAL and attribute not in KNOWN:
+                unknown[attribute] = None
         at += 4 + size + (-size % 4)
     if not integrity or not username:
         return None
-    return Request(transaction, username.decode("ascii", "replace"), nominated, controlled, signed, integrity)
+    who = username.decode("ascii", "replace")
+    return Request(transaction, who, nominated, controlled, signed, integrity, tuple(unknown))
 
 
 def authentic(request: Request, password: bytes) -> bool:
@@ -104,6 +113,15 @@ def role_conflict(request: Request, password: bytes) -> bytes:
     """The error response 487 (RFC 8445 §7.3.1.1): we are lite and so always controlled."""
     reason = b"\0\0\x04\x57Role Conflict\0\0\0"
     body = ATTRIBUTE.pack(ERROR_CODE, 17) + reason
+    return _finished(ERROR, request.transaction, body, password)
+
+
+def not_understood(request: Request, password: bytes) -> bytes:
+    """The error response 420, which names the `unknown` attributes (RFC 8489 §6.3.1)."""
+    reason = b"\0\0\x04\x14Unknown Attribute\0\0\0"
+    body = ATTRIBUTE.pack(ERROR_CODE, 21) + reason
+    names = b"".join(name.to_bytes(2, "big") for name in request.unknown)
+    body += ATTRIBUTE.pack(UNKNOWN_ATTRIBUTES, len(names)) + names + bytes(-len(names) % 4)
     return _finished(ERROR, request.transaction, body, password)
 
 

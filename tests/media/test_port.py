@@ -13,6 +13,7 @@ import pytest
 from aioice import stun as foreign
 
 from command.base.clock import ManualClock
+from media import stun
 from media.datagrams import REPORTS_AT_ONCE, SEND_QUEUE_MAX, UDP_SEGMENT, Destination
 from media.peer import ADDRESSES_MAX, CONSENT_S, FIRST_CHECK_S, Peer
 from media.port import Port
@@ -179,6 +180,21 @@ async def test_only_an_authentic_check_opens_an_address(port: Port) -> None:
     sock.send(check())
     assert foreign.parse_message(await answer(sock)).message_class is foreign.Class.RESPONSE
     assert port.by_address == {sock.getsockname(): peer}
+
+
+async def test_a_check_that_asks_what_we_do_not_know_or_are_not_is_told_so_and_opens_nothing(port: Port) -> None:
+    peer_on(port)
+    sock = client(port)
+    odd = stun.ATTRIBUTE.pack(0x7F01, 3) + b"odd\0" + stun.ATTRIBUTE.pack(0xC057, 4) + bytes(4)
+    for attribute, code in ((odd, 420), (stun.ATTRIBUTE.pack(stun.ICE_CONTROLLED, 8) + bytes(8), 487)):
+        body = stun.ATTRIBUTE.pack(stun.USERNAME, 11) + b"ours:theirs\0" + attribute
+        sock.send(stun._finished(stun.REQUEST, b"t" * 12, body, b"p" * 32))
+        raw = await answer(sock)
+        said = foreign.parse_message(raw)
+        assert said.check_message_integrity(b"p" * 32) and said.message_class is foreign.Class.ERROR
+        assert said.attributes["ERROR-CODE"][0] == code
+        assert (stun.ATTRIBUTE.pack(stun.UNKNOWN_ATTRIBUTES, 2) + b"\x7f\x01\0\0" in raw) == (code == 420)
+    assert port.by_address == {}
 
 
 async def test_a_stranger_is_one_line_per_second_in_the_log(port: Port, lines: list[tuple[str, str, int]]) -> None:

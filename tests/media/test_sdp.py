@@ -193,6 +193,19 @@ def test_any_bytes_can_arrive_as_rtcp(data: bytes) -> None:
     rtc.read_rtcp(data)
 
 
+def test_what_we_do_not_use_costs_us_nothing_of_a_compound() -> None:
+    report = rtc.write_sender_report(ssrc=1, ntp=2**40, timestamp=7, packets=1, octets=2, cname="c")[:28]
+    key = rtc.write_key_request(5)
+    two_chunks = bytes([0x82, 202, 0, 5]) + b"aaaa\x01\x01x\0" + b"bbbb\x01\x05lmnop\0"
+    extended = bytes([0x80, 207, 0, 3]) + b"aaaa" + bytes([4, 0, 0, 200]) + bytes(4)  # a block longer than its packet
+    future = bytes([0x9F, 211, 0, 1]) + bytes(4)
+    padded = bytes([0xA0, 203 + 1, 0, 2]) + b"appl" + bytes([0, 0, 0, 9])
+    found = rtc.read_rtcp(report + two_chunks + extended + future + key + padded)
+    assert [type(one) for one in found] == [feedback.SenderReport, feedback.KeyRequest]
+    assert [type(one) for one in rtc.read_rtcp(key)] == [feedback.KeyRequest]  # reduced size (RFC 5506)
+    assert rtc.read_rtcp(report + two_chunks[:-4]) == []  # its length is a lie
+
+
 def test_mutated_compounds_give_records_or_nothing() -> None:
     rng = random.Random(3)
     report = rtc.Report(1, 2, 3, 4)

@@ -6,6 +6,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
+from tests.browser import harness_firefox
 from tests.browser.harness import Watch
 from tests.browser.harness_firefox import Firefox, FirefoxError
 from tests.browser.pages import site
@@ -53,6 +54,13 @@ document.querySelector("button").addEventListener("click", start);
 """
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def firefox() -> AsyncIterator[Firefox]:
+    """One for all tests of this file: each looks only at a tab of its own."""
+    async with harness_firefox.firefox() as browser:
+        yield browser
+
+
 @pytest_asyncio.fixture(loop_scope="module")
 async def camera() -> AsyncIterator[str]:
     async with site({"/": CAMERA, "/camera.js": CAMERA_SCRIPT}, POLICY) as url:
@@ -85,6 +93,7 @@ async def test_firefox_shows_its_fake_camera_and_decodes_it_over_loopback(firefo
     first = await page.wait("async () => { const n = await decoded(); return n > 10 ? n : 0 }")
     assert await page.wait("async (first) => await decoded() > first + 5", first)
     assert await page.foreign() == []
+    await page.close()
 
 
 async def test_firefox_types_fills_reads_and_takes_a_picture(

@@ -31,10 +31,7 @@ from command.domain.room import (
     Microphones,
     Room,
     admit,
-    focus,
     held,
-    polled_by_chairs,
-    presides,
     scope,
 )
 from command.edge.api import Node, by_of
@@ -42,7 +39,7 @@ from command.edge.auth import Session
 from command.log.reading import ReadRows
 from command.log.writer import Commit
 from media import control
-from media.control import MuteKind
+from media.conduct import Conduct
 from media.crew import Crew
 from media.door import Door
 from media.experience import MediaMetrics
@@ -72,11 +69,7 @@ class Conferences:
             most=config.media_workers,
         )
         self._speakers: dict[str, str | None] = {}
-        self._controls: dict[str, Meeting] = {}
-        """What the chair has set, of each room that somebody sits in or waits for: the last committed row."""
-        self._told_focus: dict[str, tuple[list[str], str | None, list[str]]] = {}
-        self._settling: dict[str, bool] = {}
-        """Rooms being settled; True: once more, something has changed meanwhile."""
+        self.conduct = Conduct(self.crew, self._seats, self._tell)
         self.door = Door(node)
         self.metrics = MediaMetrics()
         self.on_view_closed: Callable[[str], object] = lambda peer: None
@@ -153,10 +146,10 @@ class Conferences:
         if sum(seat.session.actor.account == account for seat in seats.values()) >= SEATS_PER_ACCOUNT_MAX:
             raise Conflict("room.seats", "This account sits in the room too often; leave somewhere else first.")
         chair = room.chair in (account, session.actor.person)
-        self._controls[room.id] = meeting = await self._control(room.id)
+        self.conduct.meetings[room.id] = meeting = await self._control(room.id)
         member = self._member(session, frame, chair=chair, meeting=meeting)
         seat = Seat(room=room.id, member=member, session=session, publish=frame.publish, socket=socket)
-        stopped = self._stopped(member, meeting)
+        stopped = self.conduct.stopped(member, meeting)
         seats[member.id] = seat  # before the worker knows, so that nothing it says is lost and the limits hold
         try:
             await self.ensure(room)
@@ -167,7 +160,7 @@ class Conferences:
             seat.stopped = stopped
             await self._fact(seat, Fact.JOINED)
             await self.room_of(room.id, session)  # it may have closed meanwhile
-            await self._settle(room.id)
+            await self.conduct.settle(room.id)
         except BaseException:
             await self.leave(seat, "refused")
             if not await self._is_open(room.id):  # it closed meanwhile, and may have been opened again for this seat
@@ -185,12 +178,6 @@ class Conferences:
         if row is None:
             raise Missing("room.missing", f"There is no room '{room[:64]}'.")
         return row
-
-    @staticmethod
-    def _stopped(member: Member, meeting: Meeting) -> set[MuteKind]:
-        """What of this member is not to be forwarded."""
-        kinds: set[MuteKind] = {"audio"} if held(member, meeting) else set()
-        return kinds | {"video"} if member.account in meeting.dark else kinds
 
     def _member(self, session: Session, frame: Frame, *, chair: bool, meeting: Meeting) -> Member:
         actor = session.actor
@@ -279,10 +266,8 @@ class Conferences:
     async def change(self, seat: Seat, **values: Any) -> None:
         """A member's facts change: an entry, and everybody hears of it. Raises `Denied` `room.microphones` for a microphone
         that only the chair opens, `Conflict` `room.screen_taken`."""
-        if values.get("audio") and seat.member.muted:
-            meeting = self._controls.get(seat.room)
-            if meeting is not None and meeting.microphones is Microphones.CHAIR:
-                raise Denied("room.microphones", "Only the chair opens microphones; raise your hand.")
+        if values.get("audio") and seat.member.muted and self.conduct.only_chair_opens(seat.room):
+            raise Denied("room.microphones", "Only the chair opens microphones; raise your hand.")
         before = seat.member
         seat.member = replace(before, **values)
         try:
@@ -315,9 +300,9 @@ class Conferences:
             before, after = change.before, change.after
             if isinstance(after, Room) and not after.open:
                 spawn("room.close", self._close(after.id))
-            if isinstance(after, Meeting) and after.id in self._controls:
-                self._controls[after.id] = after
-                spawn("room.settle", self._settle(after.id))
+            if isinstance(after, Meeting) and after.id in self.conduct.meetings:
+                self.conduct.meetings[after.id] = after
+                spawn("room.settle", self.conduct.settle(after.id))
             if isinstance(before, Meeting) and isinstance(after, Meeting):
                 self.door.changed(before, after)
         for written in commit.written:
@@ -330,8 +315,7 @@ class Conferences:
         """What is kept of a room goes with it. Idempotent."""
         seats = self._seats.pop(room, {})
         self._speakers.pop(room, None)
-        self._told_focus.pop(room, None)
-        self._controls.pop(room, None)
+        self.conduct.forget(room)
         for seat in seats.values():
             seat.send("closed")
         self._opened.discard(room)
@@ -351,70 +335,6 @@ class Conferences:
             await worker.mute(seat.room, seat.member.id, "screen", on=True)
             self._tell(seat.room, "muted", member=seat.member.id, media="screen", on=True, floor=False, closed=False)
             await self.change(seat, screen=False)
-
-    async def _settle(self, room: str) -> None:
-        """What the worker forwards, and whom it puts first, becomes what the row says. One at a time per room."""
-        if room in self._settling:
-            self._settling[room] = True
-            return
-        self._settling[room] = True
-        try:
-            while self._settling.get(room):
-                self._settling[room] = False
-                await self._settle_once(room)
-        except FenghuoError as error:  # the worker is being started: it will hear of everything again
-            journal.warning("room.unsettled", room=room, code=error.code)
-        finally:
-            del self._settling[room]
-
-    async def _settle_once(self, room: str) -> None:
-        meeting, worker = self._controls.get(room), self.crew.of(room)
-        if meeting is None or worker is None or not meeting.open:
-            return
-        seats = list(self._seats.get(room, {}).values())
-        moved: list[tuple[Seat, MuteKind, bool]] = []
-        for seat in seats:
-            wanted = self._stopped(seat.member, meeting)
-            changed = (wanted ^ seat.stopped) - {"screen"}
-            seat.stopped = wanted | (seat.stopped & {"screen"})
-            seat.member = replace(seat.member, muted="audio" in wanted)
-            moved += [(seat, kind, kind in wanted) for kind in sorted(changed)]
-        for seat, kind, on in moved:
-            with suppress(Missing):  # left meanwhile
-                await worker.mute(room, seat.member.id, kind, on=on)
-        self._tell_moved(room, meeting, seats, moved)
-        await self._settle_focus(room, meeting, seats)
-
-    def _tell_moved(
-        self, room: str, meeting: Meeting, seats: list[Seat], moved: list[tuple[Seat, MuteKind, bool]]
-    ) -> None:
-        """One frame, however many were muted. `closed`: it is the chair who opens microphones now, so a client closes its
-        own; the row that says so may reach it later than this frame."""
-        closed = meeting.microphones is Microphones.CHAIR
-        if len(moved) == 1:
-            seat, kind, on = moved[0]
-            spoken = seat.member.account in meeting.floor
-            self._tell(room, "muted", member=seat.member.id, media=kind, on=on, floor=spoken, closed=closed)
-        elif moved:
-            stopped = {kind: [seat.member.id for seat in seats if kind in seat.stopped] for kind in ("audio", "video")}
-            spoken_all = [seat.member.id for seat in seats if seat.member.account in meeting.floor]
-            self._tell(room, "stopped", **stopped, floor=spoken_all, closed=closed)
-
-    async def _settle_focus(self, room: str, meeting: Meeting, seats: list[Seat]) -> None:
-        wanted = [
-            seat.member.id
-            for account in focus(meeting)
-            for seat in seats
-            if seat.member.account == account and seat.publish
-        ][: control.FOCUS_MAX]
-        site = polled_by_chairs(meeting)
-        polled = next((seat.member.id for seat in seats if seat.member.account == site and seat.publish), None)
-        watching = [seat.member.id for seat in seats if presides(seat.member, meeting)] if polled is not None else []
-        told = (wanted, polled, sorted(watching)[: control.FOCUS_MAX])
-        worker = self.crew.of(room)
-        if told != self._told_focus.get(room, ([], None, [])) and worker is not None:
-            self._told_focus[room] = told
-            await worker.focus(room, wanted, polled=polled, audience=told[2])
 
     # -- what the worker says
 

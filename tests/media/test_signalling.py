@@ -177,7 +177,7 @@ async def test_a_room_that_closes_before_a_new_worker_has_opened_it_leaves_nothi
     await table.n.log.append(CloseRoom(id=table.room), NODE)
     assert (await heard(socket, "error"))["code"] == "room.closed"
     assert (await worker.stats())["rooms"] == 0
-    assert (worker._rooms, rooms._opened, rooms._seats, rooms._controls) == ({}, set(), {}, {})
+    assert (worker._rooms, rooms._opened, rooms._seats, rooms.conduct.meetings) == ({}, set(), {}, {})
 
 
 async def test_who_enters_with_an_old_look_at_a_room_that_closed_opens_nothing(table: Table) -> None:
@@ -192,7 +192,7 @@ async def test_who_enters_with_an_old_look_at_a_room_that_closed_opens_nothing(t
     await rooms.crew.ready()
     stats = await rooms.crew.stats()
     assert stats is not None and stats["rooms"] == 0
-    assert (rooms._opened, rooms._seats, rooms._controls) == (set(), {}, {})
+    assert (rooms._opened, rooms._seats, rooms.conduct.meetings) == (set(), {}, {})
 
 
 async def test_who_was_muted_by_the_chair_is_still_muted_after_coming_back(table: Table) -> None:

@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterable
 
 from command.base.entry import Stream
 from command.base.errors import Corrupt, Denied, FenghuoError
-from command.tree.cursor import NOW_BACKLOG_MAX, Tips
+from command.tree.cursor import Tips
 from command.tree.handshake import Handshake, Stage
-from command.tree.have import Exchange, newest
 from command.tree.incoming import Arrived, Incoming, acknowledge
 from command.tree.item import pack
 from command.tree.outcome import (
@@ -40,6 +39,7 @@ from command.tree.outcome import (
     WantBlob,
 )
 from command.tree.outgoing import Outgoing
+from command.tree.reconciliation import Found, Reconciliation
 from command.tree.shelf import Shelf
 from command.tree.wire import (
     BLOB_BYTES_MAX,
@@ -78,8 +78,6 @@ PING_US = 5 * SECOND
 SILENT_US = 20 * SECOND
 RTT_START_US = 2 * SECOND
 FETCHES_MAX = 8
-PROMISED_MAX = 1_000_000
-"""Ends of streams that the peer has named and that are not here yet; once there were so many, nothing is complete."""
 FAR_US = 200_000
 """From this round trip on, what is urgent goes on both channels."""
 PATIENCE_MAX = 32
@@ -126,10 +124,7 @@ class Link:
         self._version_of_peer = 0
         self._channels: dict[str, _Channel] = {}
         self._out: list[Command] = []
-        self._exchange: Exchange | None = None
-        self._grown: set[Stream] = set()
-        self._uncertain: set[str] = set()
-        self._promised: set[tuple[Stream, Tip]] = set()
+        self._both: Reconciliation | None = None
         self._arriving: dict[int, list[Arrived]] = {}
         self._outgoing = Outgoing(shelf)
         self._incoming = Incoming(shelf)
@@ -189,24 +184,11 @@ class Link:
 
     def grew(self, streams: Iterable[Stream], now: int) -> list[Command]:
         """These streams have grown here, or are newly shared. The caller must name all streams of a newly shared subject."""
-        if self.dropped or self._exchange is None:
+        if self.dropped or self._both is None:
             return []
-        asking: dict[str, list[Tip]] = {}
         streams = list(streams)
         self._durable(set(streams))
-        for stream in streams:
-            if not self._exchange.done:
-                self._grown.add(stream)
-            if stream in self._outgoing:
-                self._outgoing.due(stream)
-            elif self._exchange.done and self._shelf.shared(stream, self._peer()):
-                tips = self._shelf.tips(stream)
-                if max((tip.length for tip in tips), default=0) > NOW_BACKLOG_MAX:
-                    asking[str(stream)] = list(tips)
-                    self._outgoing.ahead_of(stream)
-                else:
-                    self._outgoing.set(stream, ())
-        self._ask(asking)
+        self._both.grew(streams)
         return self._flush()
 
     def stored(self, number: int, now: int) -> list[Command]:
@@ -225,8 +207,8 @@ class Link:
 
     def again(self, now: int) -> list[Command]:
         """Ask once more for streams that couldn't be taken: their origin's key has come, or there is room on the disk."""
-        if self._ready(NOW) and self._exchange is not None:
-            self._ask(self._incoming.skipped())
+        if self._ready(NOW) and self._both is not None:
+            self._both.ask(self._incoming.skipped())
         return self._flush()
 
     def tell(self, message: Line | Locations) -> list[Command]:
@@ -237,7 +219,7 @@ class Link:
 
     def want(self, stream: Stream, tips: list[Tip]) -> list[Command]:
         """Ask for the private parts of entries that are held without: at most WANT_MAX. What comes is stored like any entry."""
-        ready = self._ready(LATER) and self._exchange is not None and self._exchange.done
+        ready = self._ready(LATER) and self._both is not None and self._both.done
         if not ready or self._version_of_peer < VERSION_OF_WANT:
             return []
         return [Send(LATER, encode(Want(stream=str(stream), tips=tips)))]
@@ -307,7 +289,7 @@ class Link:
     def pull(self, channel: str, now: int, octets: int | None = None) -> bytes | None:
         """The next frame of entries for the channel, of about `octets` at most; None when there is nothing to send, or the
         window is full. A line that was measured to be fast takes larger frames than the channel's own."""
-        if self.dropped or self._exchange is None or not self._ready(channel):
+        if self.dropped or self._both is None or not self._ready(channel):
             return None
         return self._outgoing.pull(channel, now, octets)
 
@@ -325,18 +307,12 @@ class Link:
     def settled(self) -> bool:
         """Whether both channels stand, the peer has said everything, nothing is asked, and it has all that it may have."""
         ready = self._ready(NOW) and self._ready(LATER)
-        done = self._exchange is not None and self._exchange.done and not self._uncertain
-        return ready and done and self.waiting() == 0
+        return ready and self._both is not None and self._both.certain and self.waiting() == 0
 
     def complete(self) -> bool:
         """Whether the peer has said everything it holds for us, and all of it is durable here. The caller must read in one
         snapshot, as for every other call."""
-        if self._exchange is None or not self._exchange.done or self._uncertain:
-            return False
-        if len(self._promised) == PROMISED_MAX:
-            return False
-        self._promised = {(stream, tip) for stream, tip in self._promised if not self._shelf.holds(stream, tip)}
-        return not self._promised
+        return self._both is not None and self._both.complete()
 
     def held_tips(self, stream: Stream) -> Tips:
         """What the peer is known to hold of a stream."""
@@ -357,25 +333,20 @@ class Link:
         self._out.append(Ready(hello.node, at.name))
         if hello.session != self._session_of_peer:
             self._session_of_peer = hello.session
-            self._exchange = None
+            self._both = None
             self._outgoing.clear()
         if at.name != NOW:
             return
-        if self._exchange is None or not self._exchange.done:
+        if self._both is None or not self._both.done:
             self._begin()
         else:
-            # Questions and answers may have been lost with the old connection.
-            self._ask({name: list(self._shelf.tips(stream_of(name))) for name in sorted(self._uncertain)})
+            self._both.ask_again()
 
     def _begin(self) -> None:
         """Say everything from the start; what was known of the peer counts no more."""
         self._outgoing.clear()
-        self._uncertain.clear()
-        self._promised.clear()
-        self._grown.clear()
         self._caught_up = False
-        self._exchange = Exchange(self._shelf, self._peer())
-        self._exchange.begin()
+        self._both = Reconciliation(self.me, self._peer(), self._shelf, self._outgoing, self._incoming)
 
     def _handle(self, at: _Channel, message: Message, now: int) -> None:
         match message:
@@ -387,9 +358,10 @@ class Link:
             case Have():
                 self._have(message)
             case Expand():
-                self._exchanging().expand(message.months)
+                self._reconciling().expand(message.months)
             case Fork():
-                self._fork(message)
+                if self._both is not None:  # else it is of a session before: everything is asked anew
+                    self._follow(self._both.fork(message))
             case Ahead():
                 taken = self._incoming.ahead(at.name, message, self._peer())
                 if taken.number:
@@ -418,7 +390,8 @@ class Link:
         shelf would read on from nowhere, and send the whole stream back."""
         for stream, before, tip in items:
             self._outgoing.has(stream, before, tip)
-            self._promised.discard((stream, tip))
+            if self._both is not None:
+                self._both.kept(stream, tip)
         for stream in sorted({stream for stream, _, _ in items}):
             self._outgoing.due(stream)
 
@@ -439,93 +412,43 @@ class Link:
                 self._peer_has(here[::-1])
 
     def _entries(self, at: _Channel, message: Entries) -> None:
-        self._exchanging()
+        both = self._reconciling()
         taken = self._incoming.entries(at.name, message, self._peer())
         for stream, _, _ in taken.items:
-            self._uncertain.discard(str(stream))
+            both.came(stream)
         if taken.number:
             self._arriving[taken.number] = taken.items
         else:
             self._peer_has(taken.items)
         for one in taken.new:
             if one.stream.origin == self.me:
-                self._roll(one.stream, one.tip)
+                self._roll(Rolled(one.stream, one.tip))
         if taken.number:
             self._out.append(Store(taken.number, taken.new))
         elif taken.items:
             self._send(at.name, acknowledge(taken.items))
         self._not_yet(taken.not_yet)
-        self._ask({str(stream): list(self._shelf.tips(stream)) for stream in taken.gaps})
+        both.ask({str(stream): list(self._shelf.tips(stream)) for stream in taken.gaps})
 
     def _not_yet(self, streams: list[Stream]) -> None:
         if streams:
             self._send(NOW, Held(not_yet=[str(stream) for stream in streams[:HAVE_STREAMS_MAX]]))
 
     def _have(self, message: Have) -> None:
-        exchange = self._exchanging()
-        if message.begin and exchange.done:
+        if message.begin and self._reconciling().done:
             self._begin()
-            exchange = self._exchanging()
-        for name, tips in message.streams.items():
-            stream = stream_of(name)
-            if not message.ask:
-                self._uncertain.discard(name)
-            unknown = [tip for tip in tips if not self._incoming.holds(stream, tip)]
-            self._promised.update((stream, tip) for tip in unknown[: PROMISED_MAX - len(self._promised)])
-            if stream.origin == self.me and unknown:
-                self._roll(stream, unknown[0])
-            held = self._shelf.tips(stream)
-            if not held or not self._shelf.shared(stream, self._peer()):
-                continue  # no cursor for what isn't here: a peer may name as many streams as it likes
-            self._outgoing.set(stream, tuple(tip for tip in tips if tip not in unknown))
-            mine = max(tip.length for tip in held)
-            if any(tip.length <= mine for tip in unknown):
-                self._forked(stream, answer=False)
-        exchange.heard(message)
-        if exchange.finished():
-            self._finish(exchange)
+        self._follow(self._reconciling().have(message))
 
-    def _finish(self, exchange: Exchange) -> None:
-        """Everything the peer holds is known: what it did not name, it lacks; what is in a month of one hash, it has."""
-        asking: dict[str, list[Tip]] = {}
-        for listed, equal in exchange.unlisted():
-            if equal and listed.stream in self._grown:
-                asking[str(listed.stream)] = list(listed.tips)
-            elif listed.stream in self._outgoing:
-                self._outgoing.due(listed.stream)
+    def _follow(self, found: Found) -> None:
+        for one in found:
+            if isinstance(one, Rolled):
+                self._roll(one)
             else:
-                self._outgoing.set(listed.stream, listed.tips if equal else ())
-        for stream in sorted(self._grown):
-            # Named by the peer before we held it, or came to be shared since.
-            if stream in self._outgoing:
-                self._outgoing.due(stream)
-            elif self._shelf.shared(stream, self._peer()):
-                asking[str(stream)] = list(self._shelf.tips(stream))
-        self._grown.clear()
-        self._ask(asking)
+                self._send(NOW, one)
 
-    def _fork(self, message: Fork) -> None:
-        """The peer's chains pass through these points; read on from the newest of them that are held here."""
-        stream = stream_of(message.stream)
-        if message.answer:
-            self._uncertain.discard(message.stream)
-        if not self._shelf.shared(stream, self._peer()):
-            return
-        known, unknown = newest(message.points, lambda tip: self._incoming.holds(stream, tip))
-        if stream.origin == self.me and unknown:
-            self._roll(stream, unknown[0])
-        self._outgoing.set(stream, known)
-        if unknown and not message.answer:
-            self._forked(stream, answer=True)
-
-    def _forked(self, stream: Stream, *, answer: bool) -> None:
-        if not answer:
-            self._uncertain.add(str(stream))
-        self._send(NOW, Fork(stream=str(stream), points=self._shelf.locator(stream), answer=answer))
-
-    def _roll(self, stream: Stream, tip: Tip) -> None:
-        if not self._shelf.ended(stream.generation):
-            self._out.append(Rolled(stream, tip))
+    def _roll(self, rolled: Rolled) -> None:
+        if not self._shelf.ended(rolled.stream.generation):
+            self._out.append(rolled)
 
     def _pong(self, message: Pong, now: int) -> None:
         rtt = now - message.echo
@@ -537,7 +460,7 @@ class Link:
 
     def _want(self, message: Want) -> None:
         """Give again what the peer may read by now; on *later*, when no other entry is waiting."""
-        self._exchanging()
+        self._reconciling()
         found, refused = self._shelf.parts(stream_of(message.stream), message.tips, self._peer())
         if refused:
             self._out.append(PartsRefused(refused))
@@ -565,18 +488,14 @@ class Link:
         """When what was sent on *now* should have been acknowledged."""
         return self._patience * (2 * self.rtt_us + SECOND)
 
-    def _ask(self, streams: dict[str, list[Tip]]) -> None:
-        self._uncertain.update(streams)
-        self._exchanging().ask(streams)
-
     def _peer(self) -> str:
         assert self.peer is not None
         return self.peer
 
-    def _exchanging(self) -> Exchange:
-        if self._exchange is None:
+    def _reconciling(self) -> Reconciliation:
+        if self._both is None:
             raise Corrupt("link.order", "Nothing may come before *now* is proven.")
-        return self._exchange
+        return self._both
 
     def _ready(self, channel: str) -> bool:
         return channel in self._channels and self._channels[channel].ready
@@ -586,11 +505,11 @@ class Link:
             self._out.append(Send(channel, encode(message)))
 
     def _flush(self) -> list[Command]:
-        exchange = self._exchange
-        if exchange is not None and self._ready(NOW):
-            for message in exchange.outgoing():
+        both = self._both
+        if both is not None and self._ready(NOW):
+            for message in both.messages():
                 self._send(NOW, message)
-            if exchange.done and not self._caught_up and self.waiting() == 0:
+            if both.done and not self._caught_up and self.waiting() == 0:
                 self._caught_up = True
                 self._out.append(CaughtUp(self._peer()))
         out, self._out = self._out, []

@@ -18,7 +18,7 @@ from command.log.timeline import TIMELINE
 from command.log.writer import Commit
 from sms import broadcast, expansion, outbox
 from tests.durability import state
-from tests.durability.requests import ELSEWHERE, MAKE, Maker
+from tests.durability.requests import ELSEWHERE, MAKE, Asker
 from tests.node import node
 
 ACCEPTED = 10_000
@@ -49,13 +49,13 @@ BEFORE: dict[type, tuple[type, ...]] = {
 
 def test_every_decider_has_a_generator_of_requests() -> None:
     deciders = state.house().domain.deciders
-    assert not deciders.keys() - MAKE.keys() - set(ELSEWHERE), "write a generator in tests/durability/requests.py"
+    assert not deciders.keys() - MAKE.keys() - set(ELSEWHERE), "write a generator in tests/durability/made"
 
 
 async def test_rebuilt_read_tables_equal_the_live_ones(database_url: str, tmp_path: Path) -> None:
     clock = ManualClock()
     async with node(database_url, tmp_path, clock=clock) as n:
-        maker = Maker(n, clock, seed=1)
+        maker = Asker(n, clock, seed=1)
         await maker.settle()
         while maker.accepted.total() < ACCEPTED:
             await asyncio.gather(*(maker.ask(maker.kind()) for _ in range(AT_ONCE)))
@@ -81,7 +81,7 @@ async def test_rebuilt_read_tables_equal_the_live_ones(database_url: str, tmp_pa
 class Screen:
     """One subscription of one actor, over the protocol of the socket but without one."""
 
-    def __init__(self, maker: Maker, actor: Actor, topic: str) -> None:
+    def __init__(self, maker: Asker, actor: Actor, topic: str) -> None:
         self.live, self.actor, self.topic = maker.node.live, actor, topic
         self.position = 0
         self.rows: dict[tuple[str, str], Any] = {}
@@ -122,7 +122,7 @@ class Screen:
             self.position = frame["position"]
 
 
-def difference(maker: Maker, old: Screen, fresh: Screen) -> list[str]:
+def difference(maker: Asker, old: Screen, fresh: Screen) -> list[str]:
     """What of `old` (followed until now) is not what `fresh` shows. A snapshot leaves out what has ended; a screen that
     has followed may still hold such a row, but only as it is now."""
     wrong = [f"{key} {old.rows.get(key)} != {row}" for key, row in fresh.rows.items() if old.rows.get(key) != row]
@@ -136,7 +136,7 @@ def difference(maker: Maker, old: Screen, fresh: Screen) -> list[str]:
     return wrong
 
 
-def watchers(maker: Maker) -> list[Actor]:
+def watchers(maker: Asker) -> list[Actor]:
     """Somebody of every role, from different places of the tree."""
     return [
         Actor(account=row.id, roles=tuple(row.roles), organisation=row.organisation, person=row.person, unit=row.unit)
@@ -150,7 +150,7 @@ async def test_an_old_snapshot_and_the_changed_rows_make_a_fresh_snapshot(databa
     """For every kind of request, every topic it touches, and the roles in turn."""
     clock = ManualClock()
     async with node(database_url, tmp_path, clock=clock) as n:
-        maker = Maker(n, clock, seed=2)
+        maker = Asker(n, clock, seed=2)
         await maker.settle()
         actors = watchers(maker)
         assert {role for actor in actors for role in actor.roles} == set(Role)
@@ -185,7 +185,7 @@ async def test_an_old_snapshot_and_the_changed_rows_make_a_fresh_snapshot(databa
         assert not waiting, waiting
 
 
-async def _compare(maker: Maker, screens: dict[tuple[str, str], Screen], actor: Actor, topic: str, kind: type) -> None:
+async def _compare(maker: Asker, screens: dict[tuple[str, str], Screen], actor: Actor, topic: str, kind: type) -> None:
     fresh = Screen(maker, actor, topic)
     await fresh.snapshot()
     old = screens.get((actor.account, topic))

@@ -8,7 +8,7 @@ from pathlib import Path
 from command.base.config import Config
 from command.base.errors import Rejected
 from command.base.projection import Domain
-from command.domain import schedule
+from command.domain import convening
 from command.edge.api import Node
 from sms import broadcast, expansion, inbox, outbox, retention
 from sms.gateway import Gateway
@@ -37,7 +37,7 @@ def register(domain: Domain, config: Config) -> Domain:
     for module in (outbox, inbox, expansion, retention):
         domain.register(module.TABLES, None, module.DECIDERS)
     forbidden = words_of(config)
-    domain.register((), None, schedule.deciders(config.link, lambda zh, en: broadcast.refuse_words(forbidden, zh, en)))
+    domain.register((), None, convening.deciders(config.link, lambda zh, en: broadcast.refuse_words(forbidden, zh, en)))
     return domain.register((), None, broadcast.deciders(forbidden))
 
 

@@ -1,6 +1,6 @@
 """What the invited are told of a meeting: that there is one, that it has changed, begins soon, or will not be held.
 
-Pure. Sends nothing (`schedule` issues the notice). Invariant: each text says what, when and how to come, in both languages,
+Pure. Sends nothing (`convening` issues the notice). Invariant: each text says what, when and how to come, in both languages,
 and a "1" confirms it.
 """
 

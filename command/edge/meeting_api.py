@@ -1,6 +1,6 @@
 """The edge of meetings: routes, topics, and the two files one takes home (calendar, attendance).
 
-Edge. Holds no rule; every command here is decided in `meeting`, `floor`, `chairing`, `roll_call` or `schedule`.
+Edge. Holds no rule; every command here is decided in `meeting`, `floor`, `chairing`, `roll_call` or `convening`.
 """
 
 import csv
@@ -20,20 +20,13 @@ from command.base.rights import Scope
 from command.base.schema import Instant, Value
 from command.domain import ical, room, schedule
 from command.domain.chairing import SetControl, SetStanding, StartPoll, StopPoll
+from command.domain.convening import BeginMeeting, CancelMeeting, EditMeeting, ScheduleMeeting
 from command.domain.floor import CallUp, ClearFloor, MoveFloor, MuteAll
 from command.domain.minutes import MINUTES, SaveMinutes
 from command.domain.registry import ORGANISATION, PERSON, Person
 from command.domain.roll_call import CHAT, ROLL_CALL, AnswerRollCall, EndRollCall, MarkRollCall, Say, StartRollCall
 from command.domain.room import ATTENDANCE, MEETING, ROOM, Attendance, Quality
-from command.domain.schedule import (
-    SCHEDULE,
-    BeginMeeting,
-    CancelMeeting,
-    EditMeeting,
-    Schedule,
-    ScheduleMeeting,
-    State,
-)
+from command.domain.schedule import SCHEDULE, Schedule, State
 from command.edge.api import Call, Route, command_route
 from command.edge.live import Topic, Visible
 from command.log.store import Store

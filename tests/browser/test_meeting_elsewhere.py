@@ -7,6 +7,7 @@ from playwright.async_api import Browser, expect
 
 from command.base.rights import Role
 from command.domain.account import CreateAccount
+from command.domain.convening import BeginMeeting, ScheduleMeeting
 from command.domain.handover import InviteToIncident
 from command.domain.incident import ReportIncident
 from command.domain.meeting import OpenRoom
@@ -14,7 +15,6 @@ from command.domain.membership import EditNode
 from command.domain.nodes import NODE
 from command.domain.registry import ORGANISATION, Tier
 from command.domain.registry_edits import SaveOrganisation
-from command.domain.schedule import BeginMeeting, ScheduleMeeting
 from tests.browser.test_tree_slice import seat, window
 from tests.tree.crowd import report
 from tests.tree.scene import Member, tree, until

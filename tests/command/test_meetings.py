@@ -15,9 +15,10 @@ from command.base.entry import By
 from command.base.errors import Conflict, Missing, Rejected
 from command.base.rights import Actor, Role
 from command.base.timer import TIMER, FireTimer
-from command.domain import chairing, floor, ical, roll_call, schedule
+from command.domain import chairing, convening, floor, ical, roll_call, schedule
 from command.domain.account import CreateAccount
 from command.domain.chairing import SetControl, StartPoll
+from command.domain.convening import BeginMeeting, CancelMeeting, EditMeeting, ScheduleMeeting
 from command.domain.floor import CallUp, MoveFloor
 from command.domain.invitation import HEADS, texts
 from command.domain.meeting import SPANS_MAX, CloseRoom, Fact, Member, MemberFact
@@ -28,7 +29,7 @@ from command.domain.registry_edits import SaveGroup, SavePerson
 from command.domain.roll_call import CHAT, ROLL_CALL, MarkRollCall, Say, StartRollCall
 from command.domain.room import ATTENDANCE, MEETING, ROOM, Attendance, Microphones, Quality, Span
 from command.domain.roster import AddShifts, PlannedShift
-from command.domain.schedule import SCHEDULE, BeginMeeting, CancelMeeting, EditMeeting, ScheduleMeeting, State, Step
+from command.domain.schedule import SCHEDULE, State, Step
 from command.edge.api import Node
 from command.edge.meeting_api import attendance_sheet
 from tests.node import NODE, World, actor, node, world
@@ -221,7 +222,7 @@ async def test_queues_and_lists_of_a_meeting_have_an_end(hall: Hall) -> None:
     assert await code(knocks[-1]) == "room.door_full"
     called = await hall.row(ROLL_CALL, await hall.add(StartRollCall(room=room)))
     assert len(called.called) == min(roll_call.EXPECTED_MAX, floor.HANDS_MAX + 2)
-    people = [SavePerson(name="人", organisation=hall.w.county) for _ in range(schedule.INVITED_MAX + 1)]
+    people = [SavePerson(name="人", organisation=hall.w.county) for _ in range(convening.INVITED_MAX + 1)]
     keys = await asyncio.gather(*(hall.add(person) for person in people))
     group = await hall.add(SaveGroup(name="大组", organisation=hall.w.county, persons=list(keys)))
     with pytest.raises(Rejected) as refused:

@@ -18,6 +18,7 @@ from command.base.projection import Table
 from command.base.rights import Relation, Role
 from command.base.schema import Category, Level, Party, PartyKind, Place
 from command.domain.account import CreateAccount
+from command.domain.convening import CancelMeeting, ScheduleMeeting
 from command.domain.deadline import SaveReportRule, Superior
 from command.domain.fence import DrawFence
 from command.domain.generation import OpenGeneration
@@ -35,7 +36,6 @@ from command.domain.registry import ACCOUNT, Tier, UnitKind
 from command.domain.registry_edits import SaveGroup, SaveOrganisation, SavePerson, SaveTemplate, SaveUnit
 from command.domain.roll_call import Say, StartRollCall
 from command.domain.roster import AddShifts, PlannedShift
-from command.domain.schedule import CancelMeeting, ScheduleMeeting
 from command.edge.api import Node
 from command.edge.auth import COOKIE
 from command.log.writer import Commit

@@ -17,6 +17,7 @@ import server
 from command.base.entry import By
 from command.base.rights import RIGHTS, Relation, Role
 from command.domain.account import CloseSession, EditAccount
+from command.domain.convening import EditMeeting
 from command.domain.deadline import REPORT_RULE, SaveReportRule
 from command.domain.fence import EditFence
 from command.domain.incident import AcknowledgeAlarm, AddNote, SubReport, SubReportKind
@@ -30,7 +31,6 @@ from command.domain.registry import ACCOUNT, GROUP, ORGANISATION, PERSON, TEMPLA
 from command.domain.registry_edits import SaveGroup, SaveOrganisation, SavePerson, SaveTemplate, SaveUnit
 from command.domain.roll_call import Say
 from command.domain.roster import AddShifts, PlannedShift
-from command.domain.schedule import EditMeeting
 from sms.broadcast import CancelNotice, ReviewNotice
 from sms.inbox import PHONE_TEXT, HandleInbound
 from sms.outbox import MESSAGE, ReportGateway

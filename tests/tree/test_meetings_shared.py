@@ -12,6 +12,7 @@ from command.base.projection import Decision, Row
 from command.base.rights import Role
 from command.base.schema import Level, Struct
 from command.domain.account import CreateAccount
+from command.domain.convening import BeginMeeting, CancelMeeting, EditMeeting, ScheduleMeeting
 from command.domain.erasure import EraseEntry
 from command.domain.incident import INCIDENT
 from command.domain.meeting import CloseRoom, Fact, Member, MemberFact, OpenRoom
@@ -22,7 +23,7 @@ from command.domain.registry import ORGANISATION, PERSON, Tier
 from command.domain.registry_edits import SaveOrganisation, SavePerson
 from command.domain.roll_call import CHAT, ROLL_CALL, MarkRollCall, Say, StartRollCall
 from command.domain.room import ATTENDANCE, MEETING, ROOM
-from command.domain.schedule import SCHEDULE, BeginMeeting, CancelMeeting, EditMeeting, ScheduleMeeting, State
+from command.domain.schedule import SCHEDULE, State
 from command.edge.api import Node
 from command.log.store import STREAM
 from command.tree.calling import Called, holders

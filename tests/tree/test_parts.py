@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from command.base.errors import Corrupt
 from command.base.schema import Level
+from command.domain.convening import BeginMeeting, EditMeeting
 from command.domain.erasure import EraseEntry
 from command.domain.handover import InviteToIncident
 from command.domain.incident import INCIDENT, AddNote
@@ -17,7 +18,7 @@ from command.domain.registry import ORGANISATION, PERSON, Tier
 from command.domain.registry_edits import SaveOrganisation, SavePerson
 from command.domain.roll_call import CHAT, Say
 from command.domain.room import ROOM
-from command.domain.schedule import SCHEDULE, BeginMeeting, EditMeeting
+from command.domain.schedule import SCHEDULE
 from command.edge.api import Node
 from command.log.audience import Audience, NodeTree
 from command.log.holdings import Holdings

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from command.base.clock import MICROSECONDS
-from command.domain import chairing, floor, meeting, minutes, roll_call, schedule
+from command.domain import chairing, convening, floor, meeting, minutes, roll_call, schedule
 from command.domain import room as rooms
 from tests.durability.maker import DAY, Maker, Values
 
@@ -159,15 +159,15 @@ MAKE: dict[type, Callable[[Maker], Values]] = {
     roll_call.MarkRollCall: _mark_call,
     roll_call.EndRollCall: lambda m: {"id": getattr(_running(m), "id", "nobody")},
     roll_call.Say: lambda m: {"room": _peopled(m)[0], "text": m.text()},
-    schedule.ScheduleMeeting: _schedule,
-    schedule.EditMeeting: _edit_meeting,
-    schedule.CancelMeeting: lambda m: m.named("schedule", state=schedule.State.PLANNED) | {"notify": m.often(0.2)},
-    schedule.BeginMeeting: lambda m: {"id": m.id("schedule", state=schedule.State.PLANNED)},
+    convening.ScheduleMeeting: _schedule,
+    convening.EditMeeting: _edit_meeting,
+    convening.CancelMeeting: lambda m: m.named("schedule", state=schedule.State.PLANNED) | {"notify": m.often(0.2)},
+    convening.BeginMeeting: lambda m: {"id": m.id("schedule", state=schedule.State.PLANNED)},
     minutes.SaveMinutes: _minutes,
 }
 SELDOM: dict[type, float] = {
     meeting.CloseRoom: 0.3,
-    schedule.CancelMeeting: 0.3,
+    convening.CancelMeeting: 0.3,
     floor.MuteAll: 0.5,
     roll_call.EndRollCall: 0.5,
 }

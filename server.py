@@ -68,7 +68,7 @@ from command.edge import (
     session_api,
     tree_api,
 )
-from command.service import House, Service
+from command.service import House, Service, tls
 from command.uplink import link_api, uplink
 from media import api as media
 from sms import api as sms_api
@@ -204,6 +204,7 @@ def main() -> int:
         config = configuration(arguments)
         requests.configure(config.log_level)
         if arguments.check_config:
+            tls(config)
             print("configuration: good")
             return 0
         if arguments.command == "serve":

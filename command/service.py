@@ -276,9 +276,7 @@ class Service:
         server = self._runner.server
         assert server is not None, "the runner was set up"
         self._tasks.append(spawn("patience", forever("patience", lambda: patience.run(server))))
-        site = web.TCPSite(
-            self._runner, self.config.host, self.config.port, ssl_context=_tls(self.config), backlog=1024
-        )
+        site = web.TCPSite(self._runner, self.config.host, self.config.port, ssl_context=tls(self.config), backlog=1024)
         await site.start()
         self.port = self._runner.addresses[0][1]
 
@@ -322,10 +320,15 @@ def _settle_memory() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
-def _tls(config: Config) -> ssl.SSLContext | None:
+def tls(config: Config) -> ssl.SSLContext | None:
+    """What HTTPS is served with; None for plain HTTP. Raises `Rejected` `config.tls` naming the files."""
     if not config.tls:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(config.tls_certificate, config.tls_key)
+    try:
+        context.load_cert_chain(config.tls_certificate, config.tls_key)
+    except OSError as error:  # neither the files nor OpenSSL's words say which setting it is
+        files = f"{config.tls_certificate} and {config.tls_key}"
+        raise Rejected("config.tls", f"{files} can't be read as a certificate chain and its key: {error}") from None
     return context

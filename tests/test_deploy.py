@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+import server
 from command.base.config import OUTSIDE, PREFIX, Config
 
 ROOT = Path(__file__).parent.parent
@@ -22,6 +23,13 @@ def test_every_variable_named_in_the_deployment_files_is_a_setting() -> None:
 def test_the_example_settings_are_accepted() -> None:
     settings = tomllib.loads((DEPLOY / "fenghuo.toml").read_text())
     assert msgspec.convert(settings, Config).port == 8443
+
+
+def test_the_service_calls_the_program_as_it_may_be_called() -> None:
+    unit = (DEPLOY / "fenghuo.service").read_text()
+    calls = re.findall(r"^Exec\w+=\S+/python server\.py (.*)$", unit, re.M)
+    found = [server.parser().parse_args(call.split()) for call in calls]
+    assert [(one.command, one.check_config) for one in found] == [(None, True), ("serve", False)]
 
 
 def test_the_service_gives_up_every_right_it_can() -> None:

@@ -4,11 +4,12 @@ Pure: it gets the environment and the file's octets as arguments. Invariant: wha
 an unknown setting is refused, so that a misspelt one is not silently without effect.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +18,9 @@ from command.base.errors import Rejected
 
 PREFIX = "FENGHUO_"
 SECRETS = frozenset({"parent_proxy", "twilio_auth_token", "twilio_api_secret", "twilio_proxy_url", "metrics_token"})
+MASK = "********"
+_PASSWORD = re.compile(r"(?<=://)([^:/@]*):.*@|\bpassword=[^&]*")
+"""In the address of a database: before the host, or among its parameters."""
 OUTSIDE = frozenset({"FENGHUO_CONFIG", "FENGHUO_CRASH_AT", "FENGHUO_TEST_DATABASE"})
 """Variables with our prefix that are not settings: where the file is, and what tests use."""
 
@@ -134,6 +138,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}" if known else ""
 
     @property
+    def origin(self) -> str:
+        """What browsers call the pages at `public_url` (RFC 6454 §6.2): scheme, host, and the port unless it is the scheme's
+        own; "" without one."""
+        found = urlsplit(self.public_url)
+        host = f"[{found.hostname}]" if ":" in (found.hostname or "") else found.hostname
+        own = found.port in (None, {"https": 443, "http": 80}.get(found.scheme))
+        return f"{found.scheme}://{host}{'' if own else f':{found.port}'}" if self.public_url else ""
+
+    @property
     def tls(self) -> bool:
         return bool(self.tls_certificate)
 
@@ -180,6 +193,16 @@ def load(environment: Mapping[str, str], toml: bytes | None = None, **overrides:
     return config
 
 
+def _address(text: str) -> SplitResult | None:
+    """The parts of an address with a host; None if it is none."""
+    try:
+        found = urlsplit(text)
+        _ = found.port  # raises when it is no port
+    except ValueError:
+        return None
+    return found if found.hostname and found.username is None else None
+
+
 def check(config: Config) -> None:
     """What single settings can't say about each other. Raises `Rejected`."""
     media_addresses(config)
@@ -191,12 +214,19 @@ def check(config: Config) -> None:
             "Plain HTTP is served on loopback only; set FENGHUO_TLS_CERTIFICATE (see `server.py admin ca`).",
         )
     for address in filter(None, (one.strip() for one in config.parent.split(","))):
-        found = urlsplit(address)
-        plain = found.scheme == "http" and found.hostname in ("127.0.0.1", "::1", "localhost")
-        if not found.hostname or not (found.scheme == "https" or plain):
+        found = _address(address)
+        plain = found is not None and found.scheme == "http" and found.hostname in ("127.0.0.1", "::1", "localhost")
+        if found is None or not (found.scheme == "https" or plain):
             raise Rejected("config.parent", "FENGHUO_PARENT is https://host:port; plain http is for loopback only.")
+    public = _address(config.public_url)
+    if config.public_url and (
+        public is None or public.scheme not in ("https", "http") or public.query or public.fragment
+    ):
+        raise Rejected("config.public_url", "FENGHUO_PUBLIC_URL is https://host or https://host:port.")
     if config.database and not config.database.startswith(("postgresql://", "postgres://", "sqlite:///")):
         raise Rejected("config.database", "FENGHUO_DATABASE is postgresql://... or empty.")
+    if config.redis and not config.redis.startswith(("redis://", "rediss://", "unix://")):
+        raise Rejected("config.redis", "FENGHUO_REDIS is redis://host/0 or empty.")
     if config.sms_gateway == "twilio" and not (
         config.twilio_account_sid and config.twilio_auth_token and config.twilio_from
     ):
@@ -205,12 +235,16 @@ def check(config: Config) -> None:
         raise Rejected("config.twilio", "The Twilio gateway calls back: set FENGHUO_PUBLIC_URL to how it reaches us.")
 
 
+def _masked(found: re.Match[str]) -> str:
+    return f"password={MASK}" if found[1] is None else f"{found[1]}:{MASK}@"
+
+
 def describe(config: Config) -> list[tuple[str, str, str, str]]:
     """Every setting: variable, value (secrets masked), default, meaning. For `admin config` and the docs."""
     rows = []
     for setting in msgspec.structs.fields(Config):
         value = getattr(config, setting.name)
-        shown = "********" if setting.name in SECRETS and value else str(value)
+        shown = MASK if setting.name in SECRETS and value else _PASSWORD.sub(_masked, str(value))
         meta = setting.type.__metadata__[0]
         rows.append((PREFIX + setting.name.upper(), shown, str(setting.default), meta.description))
     return rows

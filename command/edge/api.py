@@ -193,8 +193,8 @@ def check_origin(request: web.Request, config: Config) -> None:
     if bearer_of(request) is not None:
         return
     origin = request.headers.get("Origin")
-    own = config.public_url or f"{request.scheme}://{request.host}"
-    if origin != own.rstrip("/"):
+    own = config.origin or f"{request.scheme}://{request.host}"
+    if origin != own:
         raise Denied(
             "origin.foreign", "This request came from another site or named no Origin; open the page from this server."
         )

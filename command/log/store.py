@@ -336,7 +336,8 @@ class Store:
                     "store.held", "Another server is running on this data directory; stop it first."
                 ) from None
             return
-        self._lock_connection = self.reader_engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        with guarded():
+            self._lock_connection = self.reader_engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         # Out of the pool: the lock lasts as long as its session, so closing must end the session, not give it back.
         self._lock_connection.detach()
         for _ in range(HOLD_TRIES):

@@ -178,6 +178,9 @@ class DemoTree:
         listening = spawn("demo.listen", self._listen())
         try:
             await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+            for name, process in self._processes.items():
+                if process.returncode is not None:
+                    print(f"\n{name} has ended; {self._folder / name}.log says why.", file=sys.stderr, flush=True)
         finally:
             listening.cancel()
 
@@ -251,7 +254,7 @@ class DemoTree:
     # -- the incident
 
     async def _incident(self) -> None:
-        """The county reports, orders its vehicle out and raises the level; the vehicle accepts; the city takes over."""
+        """The county reports, orders its vehicle out and raises the level; the vehicle accepts; the city takes note."""
         done = self._folder / "incident"
         if done.exists():
             return

@@ -13,7 +13,7 @@ import { clockTime, colon, organisationName } from "./format.js";
 import { language, t } from "./i18n.js";
 import { live } from "./live.js";
 import { openMenu } from "./parts/menu.js";
-import { nodeName, standing, superior } from "./parts/nodes.js";
+import { nodeName, revokedHere, skewed, standing, superior } from "./parts/nodes.js";
 import { Part } from "./parts/part.js";
 import "./parts/small.js";
 import "./shell/alarms.js";
@@ -201,11 +201,14 @@ class App extends Part {
   /** How the link to the superior is: on every page, for it says whether what is written here is known above. */
   line() {
     const up = superior();
-    if (!up) return nothing;
-    const state = standing(up);
-    const tone = state === "linked" ? "good" : state === "cut" ? "bad" : "unknown";
-    const title = `${t("line.title", { node: nodeName(up) })}${colon()}${t(`tree.${state}`)}`;
-    return html`<a class="link-state ${tone}" id="line" href="#/tree" title=${title} aria-label=${title}><wa-icon name="diagram-3"></wa-icon>${tone === "good" ? nothing : html`<span>${t(`line.${tone}`)}</span>`}</a>`;
+    const off = live.rows("presence").filter((row) => !row.via && skewed(row));
+    if (!up && !off.length) return nothing;
+    const state = up ? (revokedHere() ? "revoked" : standing(up)) : "linked";
+    const tone = state === "cut" || state === "revoked" ? "bad" : state !== "linked" ? "unknown" : off.length ? "warn" : "good";
+    const clocks = off.map((row) => t("line.clock", { node: nodeName(row.id), s: (row.skew_us / 1e6).toFixed(1) }));
+    const title = [...(up ? [`${t("line.title", { node: nodeName(up) })}${colon()}${t(`tree.${state}`)}`] : []), ...clocks].join(" · ");
+    const word = state === "revoked" ? "revoked" : tone;
+    return html`<a class="link-state ${tone}" id="line" href="#/tree" title=${title} aria-label=${title}><wa-icon name="diagram-3"></wa-icon>${tone === "good" ? nothing : html`<span>${t(`line.${word}`)}</span>`}</a>`;
   }
 
   accountMenu = (/** @type {MouseEvent} */ event) => {

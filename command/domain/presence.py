@@ -26,6 +26,7 @@ class Presence(Row, frozen=True, kw_only=True):
     """One node (`id`). `via` is the neighbour that told, None for a neighbour of our own; `known` False: nobody can say now
     whether it is linked (just started, or whoever told is cut off itself), and `linked` is no statement; `contact_at` when
     it was heard last, by the clock of whoever heard it; `lag_entries` and `lag_s` what it lacks of what it may hold there;
+    `lag_known` False: it has not been linked since the start, so nobody knows what it lacks;
     `skew_us` how far its clock is ahead; `waiting` streams with something to send to it; `rtt_us` the newest round trip."""
 
     linked: bool
@@ -34,6 +35,7 @@ class Presence(Row, frozen=True, kw_only=True):
     contact_at: Instant = 0
     lag_entries: Count = 0
     lag_s: float = 0.0
+    lag_known: bool = True
     skew_us: int = 0
     rtt_us: int | None = None
     waiting: Count = 0

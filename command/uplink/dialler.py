@@ -81,6 +81,7 @@ class Dialler:
                 await asyncio.to_thread(code.rename, code.with_suffix(".refused"))
                 return
             await asyncio.to_thread(code.unlink)
+            self.refused = ""
             return
         await asyncio.sleep(BACKOFF_S)
 
@@ -156,6 +157,9 @@ class Dialler:
                 await peer.dial(name, Channel(socket, paced=name == LATER))
         except (FenghuoError, aiohttp.ClientError, OSError, TimeoutError) as error:
             self._failed(address, error)
+            if isinstance(error, Denied) and not peer.linked:
+                peer.refused = error.code  # stays when the next address isn't reached: this was an answer
+                self._uplink.changed(peer)
             if name == NOW:
                 self._address += 1
         finally:

@@ -181,17 +181,20 @@ class LineKeeper:
         return self._uplink.clock.monotonic() - self._started > SETTLE_S
 
     async def _state(self, peer: Peer, now: int) -> Presence:
-        lacking = peer.link.waiting() or peer.link.paused
+        known, met = self._known(peer), peer.node in self._linked_once
+        lacking = met and (peer.link.waiting() or peer.link.paused)
         waiting, lag = await self._uplink.think(lambda: self._lag(peer)) if lacking else (0, 0)
-        if not waiting:
+        if met and not waiting:
             peer.caught_up_at = now
+        before = self._states.get(peer.node)
         return Presence(
             id=peer.node,
             linked=peer.linked,
-            known=self._known(peer),
-            contact_at=peer.contact_at,
+            known=known,
+            contact_at=peer.contact_at or (before.contact_at if before is not None else 0),
             lag_entries=lag,
             lag_s=round(max(0, now - peer.caught_up_at) / 1e6, 1) if peer.caught_up_at else 0.0,
+            lag_known=met,
             skew_us=peer.skew_us,
             rtt_us=peer.rtt_us,
             waiting=waiting,
@@ -321,6 +324,7 @@ def _differs(before: Presence | None, after: Presence) -> bool:
         or before.known != after.known
         or before.via != after.via
         or before.lag_entries != after.lag_entries
+        or before.lag_known != after.lag_known
         or before.refused != after.refused
         or (before.rtt_us is None) != (after.rtt_us is None)
         or before.skewed != after.skewed

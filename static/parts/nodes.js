@@ -10,6 +10,7 @@ import { live } from "../live.js";
 import { may, who } from "../session.js";
 
 const LINE_MAX = 16;
+const SKEW_ALARM_US = 2_000_000;
 export const LEVELS = ["province", "city", "county", "field"];
 export const KINDS = ["fixed", "mobile", "on_site"];
 const ICONS = /** @type {Record<string, string>} */ ({ fixed: "building", mobile: "truck", on_site: "geo-alt" });
@@ -48,6 +49,12 @@ export function standing(id) {
   if (!state || state.known === false) return "unknown";
   return state.linked ? "linked" : "cut";
 }
+
+/** Whether the superior told this node that it is revoked: what it writes has no effect elsewhere. */
+export const revokedHere = () => !!superior() && (!!live.row("node", here())?.revoked || (standing(superior()) !== "linked" && live.row("presence", superior())?.refused === "link.revoked"));
+
+/** Whether a node that is linked has a clock too far off. @param {Record<string, any>} state */
+export const skewed = (state) => state.linked && state.known !== false && Math.abs(state.skew_us) > SKEW_ALARM_US;
 
 const TONE = /** @type {Record<string, string>} */ ({ linked: "good", cut: "bad", revoked: "bad", unknown: "", here: "" });
 

@@ -6,10 +6,10 @@
 import { html, nothing } from "lit";
 import { get, post } from "../api.js";
 import { ageOf, duration, organisationName } from "../format.js";
-import { t } from "../i18n.js";
+import { t, tOr } from "../i18n.js";
 import { live } from "../live.js";
 import { formDialog, openDialog, reasonDialog } from "../parts/dialog.js";
-import { above, here as thisNode, KINDS, LEVELS, nodeIcon, nodeName } from "../parts/nodes.js";
+import { above, here as thisNode, KINDS, LEVELS, nodeIcon, nodeName, revokedHere, skewed } from "../parts/nodes.js";
 import { Part, styleSheet } from "../parts/part.js";
 import { busy } from "../parts/small.js";
 import { attempt, toast } from "../parts/toast.js";
@@ -17,7 +17,6 @@ import { may } from "../session.js";
 import { field, organisationOptions, text } from "../admin/forms.js";
 
 const LOOK_MS = 5000;
-const SKEW_ALARM_US = 2_000_000;
 const QUIET_S = 8; // a neighbour is pinged every 5 s
 
 /** Nodes with their depth, the root first, each below its superior. @returns {{row: any, depth: number}[]} */
@@ -34,6 +33,9 @@ function ordered() {
           .flatMap((row) => [{ row, depth }, ...below(row.id, depth + 1)]);
   return below(null, 0);
 }
+
+/** @param {number} us */
+const seconds = (us) => `${(Math.round(us / 1e5) / 10 || 0).toFixed(1)} s`;
 
 class TreePage extends Part {
   static follows = ["node", "presence", "organisation"];
@@ -89,12 +91,18 @@ class TreePage extends Part {
 
   superior() {
     const { parent, linked, refused } = this.line;
-    if (!parent) return html`<p class="note-line">${t("tree.no_parent")}</p>`;
+    if (!parent) return html`<p class="note-line ${refused ? "bad" : ""}" id="superior">${t("tree.no_parent")} ${this.why(refused)}</p>`;
     const name = nodeName(parent);
     const state = live.row("presence", parent);
-    if (!linked && (!state || state.known === false)) return html`<p class="note-line" id="superior">${t("tree.dials", { name })}${refused ? html` <code>${refused}</code>` : nothing}</p>`;
     if (linked) return html`<p class="note-line good" id="superior">${t("tree.linked_to", { name })}</p>`;
-    return html`<p class="note-line bad" id="superior">${t("tree.cut_from", { name })}${refused ? html` <code>${refused}</code>` : nothing}</p>`;
+    if (revokedHere()) return html`<p class="note-line bad" id="superior">${t("tree.revoked_by", { name })}</p>`;
+    if (!state || state.known === false) return html`<p class="note-line" id="superior">${t("tree.dials", { name })} ${this.why(refused)}</p>`;
+    return html`<p class="note-line bad" id="superior">${t("tree.cut_from", { name })} ${this.why(state.refused || refused)}</p>`;
+  }
+
+  /** Why the superior was not reached or said no, in words; the code is what the operator's handbook lists. @param {string} code */
+  why(code) {
+    return code ? html`<span id="why">${tOr(`tree.why.${code}`, "")} <code>${code}</code></span>` : nothing;
   }
 
   /** @param {any} row @param {number} depth @param {boolean} edit */
@@ -106,11 +114,11 @@ class TreePage extends Part {
       <td><span class="branch indent-${Math.min(depth, 7)}">${depth ? html`<wa-icon name="arrow-return-right" class="faint"></wa-icon> ` : nothing}<wa-icon name=${nodeIcon(row.id)} label=${t(`tree.kind.${row.kind}`)}></wa-icon> <b>${row.name}</b></span></td>
       <td class="roomy">${t(`tree.level.${row.level}`)}</td>
       <td class="roomy">${row.organisation ? organisationName(row.organisation) : "—"}</td>
-      <td>${this.badge(row, state, here)}${here || !state || (state.linked && state.known !== false && !this.quiet(state, neighbour)) ? nothing : html`<div class="narrow-only small">${this.contact(state, neighbour)}</div>`}</td>
+      <td>${this.badge(row, state, here)}${here || !state || (state.linked && state.known !== false && !this.quiet(state, neighbour)) ? nothing : html`<div class="narrow-only small">${this.contact(state, neighbour)}</div>`}${!here && state && skewed(state) ? html`<div class="narrow-only small bad">${t("tree.skew")} ${seconds(state.skew_us)}</div>` : nothing}</td>
       <td class="roomy">${here || !state ? "—" : this.contact(state, neighbour)}</td>
-      <td class="num">${here || !state || state.known === false ? "—" : this.lag(state)}</td>
-      <td class="num roomy">${neighbour && state?.rtt_us ? `${Math.round(state.rtt_us / 1000)} ms` : "—"}</td>
-      <td class="num roomy">${here || !state || state.known === false || !state.linked ? "—" : html`<span class=${Math.abs(state.skew_us) > SKEW_ALARM_US ? "bad" : ""}>${(Math.round(state.skew_us / 1e5) / 10 || 0).toFixed(1)} s</span>`}</td>
+      <td class="num">${here || !state || state.known === false || row.revoked ? "—" : this.lag(state)}</td>
+      <td class="num roomy">${neighbour && state?.linked && state.rtt_us ? `${Math.round(state.rtt_us / 1000)} ms` : "—"}</td>
+      <td class="num roomy">${here || !state || state.known === false || !state.linked ? "—" : html`<span class=${skewed(state) ? "bad" : ""}>${seconds(state.skew_us)}</span>`}</td>
       <td class="actions">${edit && above(this.line.here, row.id) && !row.revoked ? html`<button class="small danger" data-act="revoke" @click=${() => void revoke(row)}>${t("tree.revoke")}</button>` : nothing}</td>
     </tr>`;
   }
@@ -143,8 +151,9 @@ class TreePage extends Part {
     return this.quiet(state, neighbour) ? html`<span class="warn">${t("tree.quiet", { d: duration(ageOf(state.contact_at)) })}</span>` : html`<span class="muted">${t("tree.in_contact")}</span>`;
   }
 
-  /** @param {any} state */
+  /** What waits; a dash where nobody knows: not linked since the start, or cut off from whoever told. @param {any} state */
   lag(state) {
+    if (state.lag_known === false || (state.via && !state.linked && !state.lag_entries)) return "—";
     if (!state.lag_entries && !state.waiting) return html`<span class="good">${t("tree.nothing_waits")}</span>`;
     return html`<span class="warn">${t("tree.waits", { entries: state.lag_entries, d: duration(state.lag_s) })}</span>`;
   }
@@ -172,19 +181,20 @@ async function invite() {
     title: () => t("tree.code"),
     size: "narrow",
     name: "code",
-    body: (dialog) => html`<div class="body stack"><p>${t("tree.code_hint")}</p><output class="secret mono" id="code">${made.code}</output></div>
+    body: (dialog) => html`<div class="body stack"><p>${t("tree.code_hint")}</p><output class="secret mono aloud" id="code">${made.code}</output></div>
       <footer><button class="primary" @click=${() => dialog.close(true)}>${t("account.noted")}</button></footer>`,
   }).result;
 }
 
 async function join() {
-  await formDialog({
+  const sent = await formDialog({
     title: () => t("tree.join"),
     name: "join",
     label: () => t("tree.join"),
     fields: () => html`<div class="form">${field(t("tree.code"), html`<input name="code" required minlength="20" maxlength="60" class="mono" autocomplete="off" autofocus />`, { wide: "", required: true, hint: t("tree.join_hint") })}</div>`,
     send: (data) => post("/tree/join", { code: text(data, "code") }),
   });
+  if (sent) toast(t("tree.joining"));
 }
 
 /** @param {any} row */

@@ -5,14 +5,17 @@ import hashlib
 import random
 from pathlib import Path
 
+import pytest
+
 from command.base.schema import Category, Level, Place
 from command.domain.incident import AddNote, ReportIncident
 from command.domain.location import Source
 from command.domain.membership import RevokeNode
 from command.domain.nodes import NODE as NODES
-from command.domain.presence import TICK
+from command.domain.presence import PRESENCE, TICK
 from command.domain.registry import Tier, UnitKind
 from command.domain.registry_edits import SaveOrganisation, SaveUnit
+from command.uplink.dialler import JOIN_FILE
 from geo.track import Fix
 from tests.tree.scene import Member, tree, until
 
@@ -131,3 +134,37 @@ async def test_a_revoked_node_is_cut_off_and_not_let_in_again(tmp_path: Path) ->
         await until(lambda: not county.linked())
         await until(lambda: county.uplink.refused in ("link.revoked", "link.lost"))
         assert not city.uplink.peers[county.id].linked
+
+
+@pytest.mark.slow
+async def test_a_node_says_why_it_is_not_taken_and_after_a_restart_too(tmp_path: Path) -> None:
+    async with tree(tmp_path, "city") as nodes:
+        city, county = nodes["city"], Member("county", tmp_path / "county", nodes["city"])
+        (tmp_path / "county").mkdir()
+        await county.start()
+        try:
+            (county.data / JOIN_FILE).write_text("AAAA-BBBB-CCCC-DDDD-EEEE")
+            await until(lambda: county.uplink.refused == "pairing.refused")
+            assert not (county.data / JOIN_FILE).exists()
+            await county.join(await city.invite("county"))
+            await until(county.linked)
+            assert county.uplink.refused == ""
+
+            # The screen of a revoked node goes by this row: "cut off" would be half the truth.
+            row = await city.node.store.read(lambda c: city.node.store.shelf(NODES).get(c, county.id))
+            assert row is not None
+            await city.decide(RevokeNode(id=county.id, version=row.version, reason="设备遗失"))
+            await until(lambda: not county.linked())
+            await county.stop()
+            await county.start()
+
+            async def told() -> bool:
+                state = await county.node.store.read(lambda c: county.node.store.shelf(PRESENCE).get(c, city.id))
+                if state is None or not state.known or state.linked:
+                    return False
+                # Nor is anything made up of what it lacks, or forgotten of when it was heard.
+                return state.refused == "link.revoked" and not state.lag_known and state.contact_at > 0
+
+            await until(told)
+        finally:
+            await county.stop()

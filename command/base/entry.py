@@ -24,6 +24,7 @@ BODY_BYTES_MAX = 256 * 1024
 SALT_BYTES = 32
 BATCH_ENTRIES_MAX = 1024
 NO_HASH = "0" * 64
+PLACE_MAX = 300
 SEAL_CONTEXT = b"fenghuo seal 1\x00"
 
 Body = dict[str, Any]
@@ -78,6 +79,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def stream(self) -> Stream:
         return Stream(self.subject, self.origin, self.generation)
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for people to read; cut, since an entry that was not checked yet may name a stream of any length."""
+        return f"{self.stream} #{self.seq}"[:PLACE_MAX]
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):

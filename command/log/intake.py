@@ -15,7 +15,6 @@ from sqlalchemy.engine import Connection
 
 from command.base.entry import (
     NO_HASH,
-    Entry,
     Proven,
     Seal,
     Stream,
@@ -80,27 +79,23 @@ def recheck(items: Sequence[Received], keys: Keys) -> None:
     for one in items:
         written, entry, seal = one.written, one.written.entry, one.seal
         if leaf_hash(written.data) != written.hash:
-            raise Corrupt("receive.hash", f"{_place(entry)}: its bytes are not what its hash says.")
+            raise Corrupt("receive.hash", f"{entry.place}: its bytes are not what its hash says.")
         under = proven.get((seal.root, seal.count))
         if under is None:
             under = proven[seal.root, seal.count] = Proven(seal)
         if not under.holds(written.hash, one.leaf, one.path):
-            raise Corrupt("receive.path", f"{_place(entry)}: it is not under the root that was sealed.")
+            raise Corrupt("receive.path", f"{entry.place}: it is not under the root that was sealed.")
         if not check_private(entry, written.salt, written.private):
-            raise Corrupt("receive.private", f"{_place(entry)}: the private part is not what its salted hash says.")
+            raise Corrupt("receive.private", f"{entry.place}: the private part is not what its salted hash says.")
         if good.get((entry.origin, seal.root)) == seal:
             continue
         key = keys.get(entry.origin)
         if key is None:
-            hint = f"{_place(entry)}: nobody registered '{entry.origin}'."
+            hint = f"{entry.place}: nobody registered '{entry.origin}'."
             raise Conflict("receive.unknown", hint, node=entry.origin)
         if seal.alg != "ed25519" or not check_seal(key, seal):
-            raise Corrupt("receive.seal", f"{_place(entry)}: the seal is not signed by the node that wrote the entry.")
+            raise Corrupt("receive.seal", f"{entry.place}: the seal is not signed by the node that wrote the entry.")
         good[entry.origin, seal.root] = seal
-
-
-def _place(entry: Entry) -> str:
-    return f"{entry.stream} #{entry.seq}"
 
 
 class Intake:
@@ -256,7 +251,7 @@ class Intake:
             return
         before = bytes.fromhex(entry.prev)
         if before not in held and before not in loose:
-            place = f"{entry.stream} #{entry.seq}"
+            place = entry.place
             raise Conflict("receive.gap", f"{place} follows an entry that is not here.", stream=str(entry.stream))
 
     def branch_ends(self, connection: Connection, subject: str, origin: str) -> dict[str, list[list[Any]]]:

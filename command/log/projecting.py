@@ -71,5 +71,5 @@ class Projecting:
             work(written)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, msgspec.MsgspecError) as error:
             self._rows.undo(mark)
-            place = f"{written.entry.stream} #{written.entry.seq}"
+            place = written.entry.place
             journal.error("entry.undigested", entry=place, kind=written.entry.kind, error=repr(error)[:200])

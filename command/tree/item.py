@@ -17,7 +17,6 @@ from command.base.entry import (
     NO_HASH,
     PRIVATE_BYTES_MAX,
     SALT_BYTES,
-    Entry,
     Proven,
     Seal,
     Stream,
@@ -133,18 +132,18 @@ class Door:
         written = _written(item)
         entry = written.entry
         if item.seal >= len(self._seals):
-            raise Corrupt("item.seal", f"{_place(entry)} names a seal that is not in the frame.")
+            raise Corrupt("item.seal", f"{entry.place} names a seal that is not in the frame.")
         seal = self._seals[item.seal]
         if not 1 <= seal.count <= BATCH_ENTRIES_MAX or len(item.path) > PATH_BYTES_MAX:
-            raise Corrupt("item.seal", f"{_place(entry)}: the seal has the wrong shape.")
+            raise Corrupt("item.seal", f"{entry.place}: the seal has the wrong shape.")
         if not self._under(item.seal).holds(written.hash, item.leaf, item.path):
-            raise Corrupt("item.seal", f"{_place(entry)} is not under the root that was sealed.")
+            raise Corrupt("item.seal", f"{entry.place} is not under the root that was sealed.")
         if (item.seal, entry.origin) not in self._good:
             signed = self._known.signed(entry.origin, seal)
             if signed is None:
                 raise Unknown(entry.stream)
             if not signed:
-                raise Corrupt("item.forged", f"{_place(entry)}: the seal is not {entry.origin}'s.")
+                raise Corrupt("item.forged", f"{entry.place}: the seal is not {entry.origin}'s.")
             self._good.add((item.seal, entry.origin))
         return Received(written=written, seal=seal, leaf=item.leaf, path=item.path)
 
@@ -165,25 +164,21 @@ def _octets(text: str, stream: Stream, seq: int) -> bytes:
     return found
 
 
-def _place(entry: Entry) -> str:
-    return f"{entry.stream} #{entry.seq}"[:300]
-
-
 def _written(item: Item) -> Written:
     if len(item.data) > BODY_BYTES_MAX:
         raise Corrupt("item.too_large", f"An entry of {len(item.data)} octets; at most {BODY_BYTES_MAX}.")
     entry = entries.decode(item.data)
     if not (SUBJECT.match(entry.subject) and NAME.match(entry.origin) and NAME.match(entry.generation)):
-        raise Corrupt("item.name", f"{_place(entry)!r} is not the name of a stream.")
+        raise Corrupt("item.name", f"{entry.place!r} is not the name of a stream.")
     if entry.v != 1 or entry.hash != "sha256":
-        raise Corrupt("item.version", f"{_place(entry)} is of a version or with a hash that this program doesn't know.")
+        raise Corrupt("item.version", f"{entry.place} is of a version or with a hash that this program doesn't know.")
     if not 1 <= entry.seq < 2**53 or not -(2**63) <= entry.at < 2**63:
-        raise Corrupt("item.number", f"{_place(entry)}: a number is out of bounds.")
+        raise Corrupt("item.number", f"{entry.place}: a number is out of bounds.")
     if entries.has_nul(item.data):
-        raise Corrupt("item.nul", f"{_place(entry)} holds the character U+0000.")
+        raise Corrupt("item.nul", f"{entry.place} holds the character U+0000.")
     part = item.private
     if part is not None and (len(part) > PRIVATE_BYTES_MAX or item.salt is None or len(item.salt) != SALT_BYTES):
-        raise Corrupt("item.private", f"{_place(entry)}: the private part has the wrong shape.")
+        raise Corrupt("item.private", f"{entry.place}: the private part has the wrong shape.")
     if not entries.check_private(entry, item.salt, part):
-        raise Corrupt("item.private", f"{_place(entry)}: the private part is not what the entry's salted hash says.")
+        raise Corrupt("item.private", f"{entry.place}: the private part is not what the entry's salted hash says.")
     return Written(entry=entry, data=item.data, hash=entries.leaf_hash(item.data), salt=item.salt, private=part)

@@ -1,17 +1,13 @@
 """What members lived through: summed up for the meeting's record, and on /metrics."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import aiohttp
 import pytest
 from prometheus_client import generate_latest
 
 from media import control
 from media.experience import Experience, MediaMetrics
-from tests.media.test_signalling import Table, heard
-from tests.node import service
+from tests.media.test_signalling import Table, heard, table
 
+__all__ = ["table"]
 pytestmark = pytest.mark.any_store
 
 
@@ -91,14 +87,6 @@ def test_each_participant_and_each_published_layer_is_on_metrics_until_it_is_gon
     text = generate_latest(metrics.registry).decode()
     assert 'member="a"' not in text
     assert 'fenghuo_media_bitrate_bps_count{role="publish"} 1.0' in text
-
-
-@pytest.fixture
-async def table(tmp_path: Path, database_url: str) -> AsyncIterator[Table]:
-    async with service(database_url, tmp_path, listen=True) as running, aiohttp.ClientSession() as http:
-        made = Table(running.node, f"http://127.0.0.1:{running.port}", http)
-        await made.open()
-        yield made
 
 
 async def test_tiles_and_freezes_are_taken_and_the_stay_is_on_metrics(table: Table) -> None:

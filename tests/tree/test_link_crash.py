@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -19,7 +19,9 @@ from tests.command.assembly import Client
 from tests.services import NOT_INSTALLED, NotStarted, ServerProcess
 from tests.tree.processes import lay_out, lengths, picture_hash
 from tests.tree.scene import until
-from tests.tree.test_link_processes import Pair, report
+from tests.tree.test_link_processes import Pair, pair, report
+
+__all__ = ["pair"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 COUNTS = (1, 2)
@@ -28,19 +30,6 @@ COUNTS = (1, 2)
 NOTES_MAX = 60
 OCTETS = 100_000
 DISK_OCTETS = 64 * 1024 * 1024
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    made = Pair(await lay_out(tmp_path, "city", "county"))
-    try:
-        for node in (made.city, made.county):
-            await asyncio.to_thread(node.start)
-        yield made
-    finally:
-        await asyncio.gather(*(client.http.close() for client in made.clients))
-        for node in (made.county, made.city):
-            node.kill()
 
 
 class Notes:

@@ -197,7 +197,6 @@ export default {
   "docs.body": "Request",
   "docs.answers": "Answers",
   "docs.roles": "Right",
-  "docs.public": "public",
   "docs.required": "required",
   "docs.failed": "The document can't be read",
   "docs.back": "Back",

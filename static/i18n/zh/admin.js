@@ -197,7 +197,6 @@ export default {
   "docs.body": "请求内容",
   "docs.answers": "响应",
   "docs.roles": "权限",
-  "docs.public": "公开",
   "docs.required": "必填",
   "docs.failed": "无法读取接口文档",
   "docs.back": "返回系统",

@@ -51,8 +51,13 @@ export function openDialog({ title, body, size = "", name = "" }) {
   document.body.append(element);
   redraw();
   element.showModal();
-  const first = /** @type {HTMLElement | null} */ (element.querySelector("[autofocus], .body input, .body select, .body textarea"));
-  first?.focus();
+  const begin = () => {
+    const first = /** @type {HTMLElement | null} */ (element.querySelector("[autofocus], .body input, .body select, .body textarea"));
+    first?.focus();
+    return first !== null;
+  };
+  // A part draws its fields a moment after it was put here; until then there is nothing but the cross to stand on.
+  if (!begin()) void /** @type {any} */ (element.querySelector(".dialog-part"))?.updateComplete?.then(begin);
   return opened;
 }
 

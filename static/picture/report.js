@@ -50,6 +50,7 @@ class Report extends Part {
   /** @param {{lon: number, lat: number}} place */
   put(place) {
     this.place = place;
+    this.around(); // a radius that was typed is one around this place
     this.show();
   }
 
@@ -64,13 +65,23 @@ class Report extends Part {
   /** @param {"Polygon" | "Circle"} kind */
   async draw(kind) {
     const shape = await this.map?.draw(kind);
-    if (shape) this.area = shape;
+    if (shape) this.outline(shape);
+  }
+
+  /** Another area than a typed radius gives, or none. @param {any} area */
+  outline(area) {
+    this.radius.value = "";
+    this.area = area;
     this.show();
+  }
+
+  get radius() {
+    return /** @type {HTMLInputElement} */ (this.querySelector("[data-radius]"));
   }
 
   /** An area without a pointer. */
   around() {
-    const radius_m = Number(/** @type {HTMLInputElement} */ (this.querySelector("[data-radius]")).value);
+    const radius_m = Number(this.radius.value);
     if (!this.place || !(radius_m > 0)) return;
     this.area = { type: "Circle", coordinates: [this.place.lon, this.place.lat], radius_m };
     this.show();
@@ -154,7 +165,7 @@ class Report extends Part {
         <button type="button" class="small" @click=${() => void this.draw("Polygon")}><wa-icon name="pentagon"></wa-icon>${t("shape.Polygon")}</button>
         <button type="button" class="small" @click=${() => void this.draw("Circle")}><wa-icon name="circle"></wa-icon>${t("shape.Circle")}</button>
         <label class="row small"><input data-radius type="number" min="1" placeholder=${t("report.radius")} aria-label=${t("report.radius")} @change=${() => this.around()} /></label>
-        ${this.area ? html`<button type="button" class="small plain" @click=${() => { this.area = null; this.show(); }}>${t("act.remove")}</button>` : nothing}
+        ${this.area ? html`<button type="button" class="small plain" @click=${() => this.outline(null)}>${t("act.remove")}</button>` : nothing}
       </div>`;
   }
 }

@@ -116,14 +116,19 @@ async def test_the_keyboard_alone_reports_an_incident_from_the_map(server: Serve
     await page.keyboard.press("Enter")  # the first item: report here
     form = page.locator("fh-report")
     await expect(form.locator("[name=lon]")).to_have_value(re.compile(r"^15\d\."))
-    await form.locator("[name=title]").focus()
+    await expect(form.locator("[name=title]")).to_be_focused()
     await page.keyboard.type("键盘报告")
     await page.keyboard.press("Tab")
     await page.keyboard.press("ArrowDown")
     await page.keyboard.press("Tab")
     await page.keyboard.press("ArrowDown")
+    await form.locator("[data-radius]").fill("500")
+    await form.locator("[name=lon]").fill("154.5")  # the radius is one around where the place is now
     await form.locator("[name=title]").press("Enter")
     await expect(page.locator("fh-incident-list .card", has_text="键盘报告")).to_be_visible()
+    listed = await page.evaluate("() => fetch('/api/v1/incidents').then((answer) => answer.json())")
+    [area] = [one["area"] for one in listed["items"] if one["title"] == "键盘报告"]
+    assert (area["type"], area["coordinates"][0], area["radius_m"]) == ("Circle", 154.5, 500)
     watch.assert_clean()
 
 

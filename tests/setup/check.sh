@@ -71,6 +71,10 @@ trap 'kill $jobs 2>/dev/null' EXIT
 trap 'exit 130' INT TERM
 first=$BESIDE
 
+# The tests start some hundred nodes: none of them shall compile the same modules again.
+unset PYTHONDONTWRITEBYTECODE
+"$bin/python" -m compileall -q command geo media sms server.py
+
 check "ruff check" "$bin/ruff" check .
 check "ruff format" "$bin/ruff" format --check .
 $BESIDE "$bin/mypy" >"$out/mypy.log" 2>&1 &

@@ -15,7 +15,7 @@ from command import ca
 from tests.browser import harness, lan
 from tests.browser.desk import command, sign_in
 from tests.browser.harness import Watch
-from tests.browser.harness_firefox import Firefox
+from tests.browser.harness_firefox import Firefox, FirefoxPage
 from tests.browser.room import Screen, chromium_screen, firefox_screen
 from tests.services import ROOT, ServerProcess
 
@@ -187,7 +187,7 @@ async def room_of(page: Page, incident: str) -> str:
 
 
 async def meet(browser: Browser, firefox: Firefox, server: ServerProcess, room: str) -> list[Screen]:
-    """Two Chromium windows and one Firefox, each of which decodes the two others."""
+    """Two Chromium windows and one Firefox, each of which decodes the two others, and none of which complains."""
     screens = [await chromium_screen(browser), await chromium_screen(browser), await firefox_screen(firefox)]
     for screen, name in zip(screens, ("duty-county1", "leader-county1", "duty-west"), strict=True):
         await screen.enter(server, name, room)
@@ -195,6 +195,14 @@ async def meet(browser: Browser, firefox: Firefox, server: ServerProcess, room: 
         before = await screen.decodes(2)
         more = min(video["frames"] for video in before["video"]) + 10
         await screen.decodes(2, frames=more)
+        if screen.watch is not None:
+            screen.watch.assert_clean()
+            assert screen.watch.navigations == 1
+    fox = screens[2].page
+    assert isinstance(fox, FirefoxPage)
+    seen = await fox.seen()
+    assert not seen["errors"]
+    assert not [line for line in seen["console"] if "Content-Security-Policy" in line]
     return screens
 
 

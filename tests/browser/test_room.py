@@ -107,6 +107,7 @@ def clean(*screens: Screen) -> None:
         assert screen.watch.navigations == 1
 
 
+@pytest.mark.slow  # the journey has it too, and once more without any ICE flag
 async def test_two_chromium_windows_and_a_firefox_each_decode_the_two_others(
     own_meeting: Meeting, chromium: Browser, firefox: Firefox
 ) -> None:

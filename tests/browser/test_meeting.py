@@ -18,6 +18,8 @@ from tests.services import ServerProcess
 SHOTS = os.environ.get("FENGHUO_SCREENSHOTS", "")
 """A directory for pictures of what these tests see; for the documentation."""
 OTHER = "seen.others[0]"
+WAY_MS = 20_000
+"""Quality is told every 5 s (`QUALITY_INTERVAL_S`), the round trip after the first reports."""
 FREE = {
     "microphones": "free",
     "layout": "free",
@@ -175,6 +177,21 @@ async def test_a_shared_screen_is_seen_large_beside_its_persons_camera_and_the_c
     await expect(chair.locator(".tile.screen")).to_have_count(0)
     await expect(member.locator("#share")).to_have_attribute("aria-pressed", "false")
     await meeting.chair.decodes(1)
+    meeting.clean()
+
+
+async def test_the_list_of_members_says_how_each_is_reached(meeting: Hall) -> None:
+    await meeting.leaf(meeting.chair_page, "people")
+    ours = meeting.chair_page.locator(f".member-list li[data-member='{(await meeting.chair.look())['me']}'] [data-way]")
+    theirs = meeting.chair_page.locator(
+        f".member-list li[data-member='{(await meeting.member.look())['me']}'] [data-way]"
+    )
+    await expect(ours).to_have_count(2, timeout=WAY_MS)  # what we send, and what comes
+    await expect(ours.nth(0)).to_have_text(re.compile(r"^上行 \d+ kbit/s · 丢包 \d+\.\d%$"), timeout=WAY_MS)
+    down = r"^下行 \d+ kbit/s · 丢包 \d+\.\d% · 往返 \d+ ms · 卡顿 \d+ 次$"
+    await expect(ours.nth(1)).to_have_text(re.compile(down), timeout=WAY_MS)
+    await expect(theirs).to_have_text(re.compile(r"^\d+p · .*\d+ kbit/s"), timeout=WAY_MS)
+    await meeting.shot(meeting.chair_page, "meeting-ways")
     meeting.clean()
 
 

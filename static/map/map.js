@@ -243,7 +243,8 @@ export class FenghuoMap extends Part {
 
   /** @param {KeyboardEvent} event */
   key(event) {
-    if (event.key === "Enter" && !this.drawing) {
+    // Not what is pressed on a button in the map: Enter on "+" zooms.
+    if (event.key === "Enter" && !this.drawing && event.target === event.currentTarget) {
       if (this.picking) this.pick(/** @type {any} */ (this.map?.getView().getCenter()));
       else this.menuInTheMiddle();
     }

@@ -110,6 +110,9 @@ async def test_a_polygon_fence_is_drawn_corner_by_corner_and_its_shape_changed_b
 async def test_the_keyboard_alone_reports_an_incident_from_the_map(server: ServerProcess, chromium: Browser) -> None:
     page, watch = await sign_in(chromium, server, "duty-province")
     await settled(page)
+    await page.locator(f"{MAP} .ol-zoom-in").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".menu")).to_have_count(0)
     await page.locator(MAP).focus()
     await page.keyboard.press("Enter")
     await expect(page.locator(".menu .caption")).to_contain_text("°N")

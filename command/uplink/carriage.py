@@ -93,15 +93,25 @@ class Carriage:
                     opener.feed(piece)
             opener.close()
             assert opener.header is not None
-            again, count = self._opener(), 0
-            for piece in _pieces(source):
-                with self._holdings.reading():
-                    found = again.feed(piece)
-                count += len(found)
-                await self._store_all(found, log)
+            count, skipped = await self._take(source, log)
+            while skipped:  # keys that it needs may stand further on in the same file
+                left, (count, skipped) = skipped, await self._take(source, log)
+                if skipped == left:
+                    break
         except OSError as error:
             raise Unavailable("bundle.file", f"The file can't be read: {error.strerror}") from None
-        return Carried(maker=opener.header.node, entries=count, skipped=sorted(str(one) for one in again.skipped))
+        return Carried(maker=opener.header.node, entries=count, skipped=sorted(map(str, skipped)))
+
+    async def _take(self, source: Path, log: Log) -> tuple[int, set[Stream]]:
+        """Store what can be verified with the keys known by now: how many entries, and the streams left out."""
+        self._learn()
+        opener, count = self._opener(), 0
+        for piece in _pieces(source):
+            with self._holdings.reading():
+                found = opener.feed(piece)
+            count += len(found)
+            await self._store_all(found, log)
+        return count, opener.skipped
 
     async def _store_all(self, found: list[Received], log: Log) -> None:
         """What this node wrote itself and no longer has comes back under a new generation."""

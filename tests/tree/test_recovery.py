@@ -130,6 +130,24 @@ async def test_a_lost_node_comes_back_from_a_bundle_of_its_superior(tmp_path: Pa
         await _as_before(nodes, incident, before)
 
 
+@pytest.mark.slow
+async def test_a_bundle_that_names_its_nodes_as_it_goes_brings_a_lost_node_back_at_once(tmp_path: Path) -> None:
+    async with tree(tmp_path, "province", "city", "county", "vehicle") as nodes:
+        county, city = nodes["county"], nodes["city"]
+        await nodes.linked()
+        await nodes.same("tree", count=8)
+        me, superior = county.id, city.id
+        assert await rows(city.node, NODES, parent=me)  # the vehicle, of which the county will learn from its own words
+        await nodes["vehicle"].stop()
+        kept = await _lose(county)
+        key = load_or_make(city.data)
+        await asyncio.to_thread(Carriage(city.node.store, city.id, Clock(), key).export, tmp_path / "stick", me)
+        config = _config(county)
+        recovery.prepare(county.data, kept)
+        found = await recovery.from_bundle(config, server.house(config), tmp_path / "stick", superior)
+        assert found.node == me and found.own >= 2
+
+
 @pytest.mark.slow  # the first test does most of it in CI
 async def test_an_unfinished_recovery_is_not_served_and_goes_on(tmp_path: Path) -> None:
     async with tree(tmp_path, "city", "county") as nodes:

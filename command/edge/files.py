@@ -186,10 +186,13 @@ async def _upload(call: Call) -> Attachment:
     """Stream the body to disk under a temporary name, sync, then give it its hash as a name."""
     limit = call.node.config.attachment_bytes_max
     directory = _directory(call)
-    await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
     temporary = directory / f"upload-{call.node.clock.token()}"
     digest, size = hashlib.sha256(), 0
-    file = await asyncio.to_thread(open, temporary, "wb")
+    try:
+        await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
+        file = await asyncio.to_thread(open, temporary, "wb")
+    except OSError as error:
+        raise _no_disk(error) from None
     try:
         async for chunk in chunks(call.request, CHUNK_BYTES):
             size += len(chunk)
@@ -202,11 +205,15 @@ async def _upload(call: Call) -> Attachment:
         name = digest.hexdigest()
         await asyncio.to_thread(_settle, file, temporary, directory / name, call.query.type)
     except OSError as error:
-        raise Unavailable("attachment.disk", f"The file could not be stored: {error.strerror}") from None
+        raise _no_disk(error) from None
     finally:
         file.close()
         temporary.unlink(missing_ok=True)
     return Attachment(hash=name, size=size, type=call.query.type)
+
+
+def _no_disk(error: OSError) -> Unavailable:
+    return Unavailable("attachment.disk", f"The file could not be stored: {error.strerror}")
 
 
 def _settle(file: object, temporary: Path, final: Path, kind: str) -> None:

@@ -280,6 +280,13 @@ async def test_an_attachment_over_the_limit_leaves_nothing_behind(database_url: 
         assert [path.name for path in (tmp_path / "attachments").iterdir() if path.name.startswith("upload-")] == []
 
 
+async def test_a_disk_that_takes_no_attachment_is_a_503_in_words(bare: Assembly) -> None:
+    client = await bare.signed_in("officer")
+    (Path(bare.service.config.data) / "attachments").write_text("in the way")
+    typed = {"Content-Type": "application/octet-stream"}
+    assert await client.refused("POST", "/attachments", data=b"x", **typed) == (503, "attachment.disk")
+
+
 async def raw(s: Scene | Assembly, text: bytes, *, hang_up: bool = True) -> bytes:
     """What the server answers to these octets."""
     reader, writer = await asyncio.open_connection("127.0.0.1", s.service.port)

@@ -133,7 +133,10 @@ def house(config: Config | None = None) -> House:
     domain = Domain()
     for module in DOMAIN:
         domain.register(
-            getattr(module, "TABLES", ()), getattr(module, "PROJECTORS", None), getattr(module, "DECIDERS", None)
+            getattr(module, "TABLES", ()),
+            getattr(module, "PROJECTORS", None),
+            getattr(module, "DECIDERS", None),
+            getattr(module, "RUNS", None),
         )
     domain.link = config.link if config is not None else ""
     sms.register(domain, config or Config())

@@ -135,6 +135,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Projector = Callable[[Editing, Written], None]
+RunProjector = Callable[[Editing, list[Written]], None]
+"""Folds entries of one kind and one stream that follow each other, at once; to the same rows as one after the other."""
 Decider = Callable[[Rows, Any, Context], Decision]
 
 
@@ -149,6 +151,7 @@ class Domain:
         self.tables: dict[str, Table[Any]] = {}
         self.projectors: dict[str, list[Projector]] = {}
         self.deciders: dict[type, Decider] = {}
+        self.runs: dict[str, RunProjector] = {}
         self.link = ""
         """Where people reach this node; "" where it can't know."""
 
@@ -157,6 +160,7 @@ class Domain:
         tables: Iterable[Table[Any]] = (),
         projectors: Mapping[str, Projector] | None = None,
         deciders: Mapping[type, Decider] | None = None,
+        runs: Mapping[str, RunProjector] | None = None,
     ) -> "Domain":
         for table in tables:
             assert table.name not in self.tables, f"two tables named {table.name}"
@@ -166,7 +170,14 @@ class Domain:
         for request, decider in (deciders or {}).items():
             assert request not in self.deciders, f"two deciders for {request.__name__}"
             self.deciders[request] = decider
+        for kind, run in (runs or {}).items():
+            assert kind not in self.runs, f"two ways to fold a run of {kind}"
+            self.runs[kind] = run
         return self
+
+    def runs_of(self, kind: str) -> RunProjector | None:
+        """How entries of this kind are folded at once; None when each is looked at by itself."""
+        return self.runs.get(kind) if len(self.projectors.get(kind, ())) == 1 else None
 
     def project(self, rows: Editing, written: Written) -> None:
         for projector in self.projectors.get(written.entry.kind, ()):

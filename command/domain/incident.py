@@ -477,9 +477,14 @@ def _sub_report(rows: Editing, written: Written) -> None:
 
 
 def _noted(rows: Editing, written: Written) -> None:
-    incident = of(rows, written)
+    _noted_at_once(rows, [written])
+
+
+def _noted_at_once(rows: Editing, run: list[Written]) -> None:
+    incident = of(rows, run[0])
     if incident is not None:  # a note changes nothing that an edit could overwrite: the version stays
-        rows.put(INCIDENT, replace(incident, notes=incident.notes + 1, updated_at=newest(incident, written)))
+        updated_at = max(newest(incident, written) for written in run)
+        rows.put(INCIDENT, replace(incident, notes=incident.notes + len(run), updated_at=updated_at))
 
 
 def _acknowledged(rows: Editing, written: Written) -> None:
@@ -500,6 +505,7 @@ PROJECTORS = {
     "incident.noted": _noted,
     "alarm.acknowledged": _acknowledged,
 }
+RUNS = {"incident.noted": _noted_at_once}
 DECIDERS = {
     ReportIncident: decide_report,
     EditIncident: decide_edit,

@@ -36,7 +36,7 @@ from command.log.submission import Bared
 from command.log.workspace import Scratch, Workspace
 from command.tree import picture
 from command.tree.claim import ADOPTED, CLAIM_KINDS, REPORTED, Claim, Verdict, reports
-from command.tree.folded import Folded
+from command.tree.folded import NOTED, Folded
 from command.tree.picture import key_of
 
 FOLD_AT_ONCE = 2_000
@@ -66,6 +66,8 @@ class Folding:
         """Subjects to fold anew, with the instants of the first and the newest reason."""
         self.resting = Resting()
         self._folded: dict[str, dict[str, int]] = {}
+        self._bound: set[str] = set()
+        """Incidents whose rooms know all who are bound to it, for nothing but notes came since that was looked at."""
         self._speaking: set[str] = set()
         """Incidents of other nodes in which this one's word counts."""
         self.wanted: list[Any] = []
@@ -77,6 +79,7 @@ class Folding:
     def read(self, connection: Connection, now: float) -> None:
         self._known.clear()
         self._speaking.clear()
+        self._bound.clear()
         self._bared.clear()
         self._rooms.forget()
         self._erasing.read(connection)
@@ -138,6 +141,8 @@ class Folding:
     def own(self, written: Written) -> None:
         """Fold an entry written here; it is the last of its subject."""
         entry = written.entry
+        if entry.kind != NOTED:
+            self._bound.clear()
         incident = self._rows.get(INCIDENT, entry.subject.partition("/")[2]) if self._crowd else None
         elsewhere = incident is not None and incident.owner != self._node
         self._domain.project(Guest(self._rows) if elsewhere else self._rows, written)
@@ -203,6 +208,8 @@ class Folding:
         self._crowd = True
         taken.fresh = self._erasing.arrived(connection, taken.fresh)
         self._filled(connection, taken)
+        if taken.filled or any(written.entry.kind != NOTED for written in taken.fresh):
+            self._bound.clear()
         tree_moved = False
         by_subject: dict[str, list[Written]] = {}
         for written in taken.fresh:
@@ -217,17 +224,22 @@ class Folding:
         for subject, fresh in by_subject.items():
             self._incident(connection, subject, fresh, taken, now)
             self._delivered(fresh)
-            self._rooms.bound(subject.partition("/")[2])
+            if subject not in self._bound:
+                self._rooms.bound(subject.partition("/")[2])
+                if all(written.entry.kind == NOTED for written in taken.fresh):
+                    self._bound.add(subject)
         self._rooms.received(connection, taken.fresh, at=at)
         for written in taken.fresh:
             if written.entry.kind == ERASED:
                 self._erased(written)
         if len(self._known) > KNOWN_MAX:
             self._known.clear()
+            self._bound.clear()
 
     def ahead(self, fresh: list[Written]) -> None:
         """Act on entries that came before their turn: an order that isn't known yet appears, and so on."""
         self.wanted = []
+        self._bound.clear()
         assert self._rows.connection is not None
         for written in self._erasing.arrived(self._rows.connection, fresh):
             self._crowd = True
@@ -261,7 +273,7 @@ class Folding:
         before = dict(known.lengths)
         taken_back = any(written.entry.origin == self._node for written in fresh)
         if subject not in taken.branched and subject not in taken.confirmed and not taken_back:
-            if all(self._append(known, written) for written in fresh):
+            if self._append_all(known, fresh):
                 return
             before = dict(known.lengths)
         count = connection.scalar(sa.select(sa.func.sum(STREAM.c.length)).where(STREAM.c.subject == subject)) or 0
@@ -270,8 +282,20 @@ class Folding:
             return
         self._lag(subject, before, now)
 
-    def _append(self, known: Folded, written: Written) -> bool:
-        """Fold an entry as the last one, if that is certain to give the right rows and it certainly counts."""
+    def _append_all(self, known: Folded, fresh: list[Written]) -> bool:
+        """Fold entries one after the other, and notes that follow each other at once, as long as `_append` says yes."""
+        every, start = [written.entry for written in fresh], 0
+        while start < len(fresh):
+            count = known.run(every[start:]) if self._domain.runs_of(every[start].kind) is not None else 1
+            if not self._append(known, fresh[start : start + count]):
+                return False
+            start += count
+        return True
+
+    def _append(self, known: Folded, run: list[Written]) -> bool:
+        """Fold entries as the last ones, if that is certain to give the right rows and they certainly count; more than one only
+        as `Folded.run` has found them."""
+        written = run[0]
         entry, name = written.entry, key_of(written.entry)
         key = entry.subject.partition("/")[2]
         incident = self._rows.get(INCIDENT, key)
@@ -283,9 +307,15 @@ class Folding:
                 return False
         elif incident.contested or not known.takes(entry, _chain(incident)):
             return False
-        known.note(entry)
+        if len(run) == 1:
+            known.note(entry)
+        else:
+            known.note_run([one.entry for one in run])
         self._widen(known, entry)
-        self._projecting.safely(lambda one: self._projecting.of_incident(self._view(incident, key), one), written)
+        rows = self._view(incident, key)
+        if len(run) == 1 or not self._projecting.at_once(rows, run):
+            for one in run:
+                self._projecting.safely(lambda one: self._projecting.of_incident(rows, one), one)
         return True
 
     def _strangers_again(self, subject: str) -> None:
@@ -487,7 +517,9 @@ class Folding:
 
     def fold(self, connection: Connection, subject: str) -> None:
         """An incident's rows from all its entries in canonical order, or a room's from all its host's."""
+        self._bound.discard(subject)
         if subject.startswith(MEETINGS):
+            self._bound.clear()
             self._rooms.fold(connection, subject.removeprefix(MEETINGS))
             return
         lost = set(self.earlier(self.generation)) if self.generation else set()

@@ -135,7 +135,7 @@ class Holdings:
         key = self.key(origin)
         if key is None:
             return None
-        return seal.alg == "ed25519" and entries.check_seal(key, seal)
+        return seal.alg == "ed25519" and entries.check_seal_again(key, seal)
 
     # -- who may have what
 

@@ -20,7 +20,7 @@ from command.base.entry import (
     Stream,
     Written,
     check_private,
-    check_seal,
+    check_seal_again,
     decode,
     leaf_hash,
 )
@@ -36,6 +36,7 @@ AHEAD_ROWS_MAX = 10_000
 _PLACE = ("number", "stream", "seq", "position", "leaf")
 _insert_entries = Filling(ENTRY, (*_PLACE, "hash", "data", "salt", "private", "path", "seal"))
 HEADS_CACHED_MAX = 20_000
+SEALS_CACHED_MAX = 1_000
 
 Keys = Mapping[str, Ed25519PublicKey]
 
@@ -72,30 +73,36 @@ class Taken:
 
 
 def recheck(items: Sequence[Received], keys: Keys) -> None:
-    """Look once more at bytes, paths and seals; pure, for a thread of its own. Raises `Corrupt` with the place, and
-    `Conflict("receive.unknown")` for a node whose key nobody registered."""
+    """Look at every seal once more, and at the bytes and paths of what no door of this process has proven; pure. Raises `Corrupt`
+    with the place, and `Conflict("receive.unknown")` for a node whose key nobody registered."""
     good: dict[tuple[str, bytes], Seal] = {}
     proven: dict[tuple[bytes, int], Proven] = {}
     for one in items:
-        written, entry, seal = one.written, one.written.entry, one.seal
-        if leaf_hash(written.data) != written.hash:
-            raise Corrupt("receive.hash", f"{entry.place}: its bytes are not what its hash says.")
-        under = proven.get((seal.root, seal.count))
-        if under is None:
-            under = proven[seal.root, seal.count] = Proven(seal)
-        if not under.holds(written.hash, one.leaf, one.path):
-            raise Corrupt("receive.path", f"{entry.place}: it is not under the root that was sealed.")
-        if not check_private(entry, written.salt, written.private):
-            raise Corrupt("receive.private", f"{entry.place}: the private part is not what its salted hash says.")
+        entry, seal = one.written.entry, one.seal
+        if not one.proven:
+            _recheck_bytes(one, proven)
         if good.get((entry.origin, seal.root)) == seal:
             continue
         key = keys.get(entry.origin)
         if key is None:
             hint = f"{entry.place}: nobody registered '{entry.origin}'."
             raise Conflict("receive.unknown", hint, node=entry.origin)
-        if seal.alg != "ed25519" or not check_seal(key, seal):
+        if seal.alg != "ed25519" or not check_seal_again(key, seal):
             raise Corrupt("receive.seal", f"{entry.place}: the seal is not signed by the node that wrote the entry.")
         good[entry.origin, seal.root] = seal
+
+
+def _recheck_bytes(one: Received, proven: dict[tuple[bytes, int], Proven]) -> None:
+    written, entry, seal = one.written, one.written.entry, one.seal
+    if leaf_hash(written.data) != written.hash:
+        raise Corrupt("receive.hash", f"{entry.place}: its bytes are not what its hash says.")
+    under = proven.get((seal.root, seal.count))
+    if under is None:
+        under = proven[seal.root, seal.count] = Proven(seal)
+    if not under.holds(written.hash, one.leaf, one.path):
+        raise Corrupt("receive.path", f"{entry.place}: it is not under the root that was sealed.")
+    if not check_private(entry, written.salt, written.private):
+        raise Corrupt("receive.private", f"{entry.place}: the private part is not what its salted hash says.")
 
 
 class Intake:
@@ -104,6 +111,8 @@ class Intake:
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         self._heads: dict[Stream, Held] = {}
+        self._sealed: dict[tuple[str, bytes], int] = {}
+        """The ids of seals that were met lately."""
         self.branched: set[str] = set()
         self.ahead: set[str] = set()
         self._lacks = False
@@ -112,6 +121,7 @@ class Intake:
     def read(self, connection: Connection) -> None:
         """At start, and after a failed commit."""
         self._heads.clear()
+        self._sealed.clear()
         self._counters.seals = connection.scalar(sa.select(sa.func.max(RECEIVED_SEAL.c.id))) or 0
         self.branched = set(connection.scalars(sa.select(BRANCH.c.subject).distinct()))
         self.ahead = set(connection.scalars(sa.select(AHEAD.c.subject).distinct()))
@@ -293,8 +303,9 @@ class Intake:
         streams: dict[Stream, int] = {}
         rows = []
         for one, key in chain:
-            written, stream = one.written, one.written.entry.stream
+            written = one.written
             if not key:
+                stream = one.stream
                 key = streams.get(stream, 0)
                 if not key:
                     self._counters.streams += 1
@@ -325,9 +336,13 @@ class Intake:
     def _seals(self, connection: Connection, items: list[Received]) -> dict[tuple[str, bytes], int]:
         """The stored ids of these entries' seals; new ones are stored."""
         wanted = {(one.written.entry.origin, one.seal.root): one.seal for one in items}
+        if len(self._sealed) > SEALS_CACHED_MAX:
+            self._sealed.clear()
+        found = {key: self._sealed[key] for key in wanted if key in self._sealed}
+        roots = sorted({key[1] for key in wanted if key not in found})
         columns = sa.select(RECEIVED_SEAL.c.id, RECEIVED_SEAL.c.origin, RECEIVED_SEAL.c.root)
-        roots = sorted({root for _, root in wanted})
-        found = {(row.origin, row.root): row.id for row in _in_pieces(connection, columns, RECEIVED_SEAL.c.root, roots)}
+        for row in _in_pieces(connection, columns, RECEIVED_SEAL.c.root, roots):
+            found[row.origin, row.root] = row.id
         rows = []
         for (origin, root), seal in wanted.items():
             if (origin, root) not in found:
@@ -337,6 +352,7 @@ class Intake:
                 rows.append({**named, "alg": seal.alg, "signature": seal.signature})
         if rows:
             connection.execute(sa.insert(RECEIVED_SEAL), rows)
+        self._sealed.update((key, found[key]) for key in wanted)  # a failed commit has `read` forget it
         return found
 
     def _confirm(self, connection: Connection, taken: Taken) -> None:

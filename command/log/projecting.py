@@ -39,6 +39,9 @@ SAID_IN: dict[str, tuple[str, ...]] = {
 """Kinds that have an effect in another node's stream, by its subject: a row of the registry isn't saved in an incident, nor an
 order cancelled in the registry. `entry.erased` is looked at on its own."""
 
+UNDIGESTED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, msgspec.MsgspecError)
+"""What foreign bytes may have a projector raise."""
+
 journal = structlog.get_logger("fold")
 
 
@@ -64,12 +67,25 @@ class Projecting:
         if entry.kind.startswith(SAID_IN["incident"]) and not entry.kind.startswith(BESIDE):
             self._domain.project(rows, written)
 
+    def at_once(self, rows: Editing, run: list[Written]) -> bool:
+        """Project a run of notes (`Folded.run`), of which `of_incident` asks nothing. False, and nothing changed, when it can't
+        be digested as a whole."""
+        project = self._domain.runs_of(run[0].entry.kind)
+        mark = self._rows.mark()
+        try:
+            if project is not None:
+                project(rows, run)
+        except UNDIGESTED:
+            self._rows.undo(mark)
+            return False
+        return project is not None
+
     def safely(self, work: Callable[[Written], None], written: Written) -> None:
         """Foreign bytes never stop a batch: what a projector can't digest has no effect."""
         mark = self._rows.mark()
         try:
             work(written)
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, msgspec.MsgspecError) as error:
+        except UNDIGESTED as error:
             self._rows.undo(mark)
             place = written.entry.place
             journal.error("entry.undigested", entry=place, kind=written.entry.kind, error=repr(error)[:200])

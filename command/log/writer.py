@@ -148,7 +148,10 @@ class Log:
             raise Unavailable("log.stopped", self.failed or "The server is stopping; try again shortly.")
         if len(self._arrivals) >= ARRIVALS_MAX:
             raise Unavailable("log.busy", "Too many entries of other nodes are waiting to be written.")
-        await asyncio.to_thread(recheck, items, keys)
+        if all(one.proven for one in items):
+            recheck(items, keys)  # seals only, which the door has just verified
+        else:
+            await asyncio.to_thread(recheck, items, keys)
         future: asyncio.Future[dict[Stream, Held]] = asyncio.get_running_loop().create_future()
         self._arrivals.append(_Arrival(items, ahead, future))
         self._wake.set()
@@ -365,8 +368,8 @@ class Log:
             taken = self._intake.take(connection, arrival.items, position, own=(self.node, self.generation))
             self._folding.received(connection, taken, self.clock.monotonic(), at=self.clock.now())
             self._intake.committed(taken)
-        for one in taken.fresh:
-            self._recording.forget(one.entry.subject)  # what others wrote there is named by the next own entry
+        for subject in {one.entry.subject for one in taken.fresh}:
+            self._recording.forget(subject)  # what others wrote there is named by the next own entry
         changes = self._rows.flush()
         connection.execute(COUNT, {"entries": self._counters.entries})
         written = [] if arrival.ahead else taken.fresh

@@ -10,7 +10,7 @@ author knew every other word on that order. What the owner decides then comes la
 decided: contributions it didn't know stand before it (depth 0, `picture`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from command.base.entry import Entry
@@ -20,9 +20,12 @@ from command.tree.sharing import Nodes, named
 
 RUNG, ACKNOWLEDGED = "order.rung", "alarm.acknowledged"
 NOTICES = "notice."
+NOTED = "incident.noted"
+NAMING = frozenset({"order", "node", "nodes"})
+"""What `_order` and `sharing.named` look at."""
 ANYWHERE = frozenset(
     {
-        "incident.noted",
+        NOTED,
         "timer.fired",
         "timer.dropped",
         *(f"{NOTICES}{step}" for step in ("drafted", "issued", "reviewed", "cancelled", "progressed")),
@@ -98,6 +101,26 @@ class Folded:
         self._word(entry, name)
         self._seen(entry, name)
 
+    def run(self, notes: Sequence[Entry]) -> int:
+        """How many of these entries are notes that follow the first one, in its stream and with nothing new but their texts: when
+        `takes` says yes to the first, it would say yes to each. At least 1."""
+        first, count = notes[0], 1
+        if first.kind != NOTED or not _plain(first):
+            return 1
+        for entry in notes[1:]:
+            follows = entry.seq == first.seq + count and entry.origin == first.origin
+            same = follows and entry.generation == first.generation and entry.subject == first.subject
+            if not same or entry.kind != NOTED or entry.seen or not _plain(entry):
+                break
+            count += 1
+        return count
+
+    def note_run(self, run: Sequence[Entry]) -> None:
+        """The same as to `note` each of a `run`."""
+        self.note(run[0])
+        name = key_of(run[0])
+        self.lengths[name] = max(run[-1].seq, self.lengths[name])
+
     def widen(self, entry: Entry, nodes: Nodes) -> None:
         """An entry of the owner that was folded may give nodes a standing."""
         if widens(entry, self.standing):
@@ -153,6 +176,11 @@ def learn(drawn: Picture) -> Folded:
 def _knew(seen: Mapping[str, int], name: str, needed: Mapping[str, int]) -> bool:
     """Whether the author of an entry of the stream `name` had folded these lengths of the other streams."""
     return all(seen.get(stream, 0) >= length for stream, length in needed.items() if stream != name)
+
+
+def _plain(entry: Entry) -> bool:
+    """Whether the body names neither an order nor a node."""
+    return entry.body.keys().isdisjoint(NAMING)
 
 
 def _order(entry: Entry) -> str:

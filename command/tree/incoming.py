@@ -68,7 +68,7 @@ class Incoming:
         admitted: set[Stream] = set()
         for item in message.items:
             try:
-                found = door.check(item)
+                found, before, place = door.placed(item)
             except Unknown as error:
                 if error.stream not in skipped:
                     not_yet.append(error.stream)
@@ -81,18 +81,17 @@ class Incoming:
                     gaps.append(error.stream)
                 skipped.add(error.stream)
                 continue
-            stream, tip = found.stream, found.tip
+            stream, tip = place
             if stream not in admitted:
                 self._admit(stream, peer)
                 admitted.add(stream)
-            before = bytes.fromhex(found.written.entry.prev)
             if not self._room(stream, before, tip, fresh):
                 skipped.add(stream)
                 not_yet.append(stream)
                 continue
-            items.append((stream, before, tip))
-            if (stream, tip) not in fresh and not self.holds(stream, tip):
-                fresh.add((stream, tip))
+            items.append((stream, before.head, tip))
+            if place not in fresh and not self.holds(stream, tip):
+                fresh.add(place)
                 new.append(found)
             elif found.written.private is not None and self._shelf.lacks(tip):
                 new.append(found)
@@ -147,10 +146,9 @@ class Incoming:
         self._unknown.clear()
         return found
 
-    def _room(self, stream: Stream, prev: bytes, tip: Tip, fresh: set[tuple[Stream, Tip]]) -> bool:
+    def _room(self, stream: Stream, before: Tip, tip: Tip, fresh: set[tuple[Stream, Tip]]) -> bool:
         """Whether the stream may have one branch more, if this entry begins one: an origin that forks on purpose is heard out
         to BRANCHES_MAX and no further, and whoever passes it on isn't to blame."""
-        before = Tip(tip.length - 1, prev)
         if (stream, before) in fresh or (stream, before) in self._pending:
             return True
         tips = self._shelf.tips(stream)
@@ -186,7 +184,14 @@ class Incoming:
 def acknowledge(items: list[Arrived]) -> Held:
     """Of each stream the last entries: those that no other one of them follows."""
     tips: dict[str, Tips] = {}
+    names: dict[Stream, str] = {}
     for stream, before, tip in items:
-        name = str(stream)
-        tips[name] = (*(one for one in tips.get(name, ()) if one.head != before), tip)
+        name = names.get(stream)
+        if name is None:
+            name = names[stream] = str(stream)
+        known = tips.get(name, ())
+        if len(known) == 1 and known[0].head == before:
+            tips[name] = (tip,)
+        else:
+            tips[name] = (*(one for one in known if one.head != before), tip)
     return Held(streams={name: list(some) for name, some in tips.items()})

@@ -5,8 +5,8 @@ radio. Invariant: a `Received` has been checked completely; the log needs to loo
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Container, Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -17,6 +17,7 @@ from command.base.entry import (
     NO_HASH,
     PRIVATE_BYTES_MAX,
     SALT_BYTES,
+    Entry,
     Proven,
     Seal,
     Stream,
@@ -30,13 +31,38 @@ NAME = re.compile(r"^[A-Za-z0-9_-]{1,64}\Z")
 PATH_BYTES_MAX = 32 * 32
 
 
+class Proof:
+    """That a `Door` of this process has checked bytes, private part and path: of these very objects, which can't change."""
+
+    __slots__ = ("_leaf", "_path", "_seal", "_written")
+
+    def __init__(self, written: Written, seal: Seal, leaf: int, path: bytes) -> None:
+        self._written, self._seal, self._leaf, self._path = written, seal, leaf, path
+
+    def covers(self, one: "Received") -> bool:
+        same = one.written is self._written and one.seal is self._seal
+        return same and one.leaf == self._leaf and one.path is self._path
+
+    def __eq__(self, other: object) -> bool:
+        """It is no part of what was received."""
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class Received(msgspec.Struct, frozen=True, kw_only=True):
-    """A foreign entry, completely checked, with what is kept beside it: its seal and its place under it."""
+    """A foreign entry, completely checked, with what is kept beside it: its seal and its place under it. `proof` is there when a
+    door of this process has checked it."""
 
     written: Written
     seal: Seal
     leaf: int
     path: bytes
+    proof: Proof | None = None
+
+    @property
+    def proven(self) -> bool:
+        return self.proof is not None and self.proof.covers(self)
 
     @property
     def stream(self) -> Stream:
@@ -45,6 +71,14 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def tip(self) -> Tip:
         return Tip(self.written.entry.seq, self.written.hash)
+
+
+class Placed(NamedTuple):
+    """A checked entry, the one that it follows, and its stream and tip."""
+
+    received: Received
+    before: Tip
+    place: tuple[Stream, Tip]
 
 
 class Known(Protocol):
@@ -112,24 +146,37 @@ class Door:
         self._good: set[tuple[int, str]] = set()
         self._passed: set[tuple[Stream, Tip]] = set()
         self._proven: dict[int, Proven] = {}
+        self._streams: dict[tuple[str, str, str], Stream] = {}
 
     def check(self, item: Item) -> Received:
         """The entry, when everything about it is right and its predecessor is held here or was passed before it."""
+        return self.placed(item).received
+
+    def placed(self, item: Item) -> Placed:
+        """The same with its place. Raises as `check`."""
         found = self.alone(item)
-        entry, stream, tip = found.written.entry, found.stream, found.tip
+        entry, stream = found.written.entry, self._stream(found.written.entry)
+        before = Tip(entry.seq - 1, _octets(entry.prev, stream, entry.seq))
         if entry.seq == 1:
             if entry.prev != NO_HASH:
                 raise Corrupt("item.chain", f"{stream} #1 names an entry before it.")
-        else:
-            before = Tip(entry.seq - 1, _octets(entry.prev, stream, entry.seq))
-            if (stream, before) not in self._passed and not self._known.holds(stream, before):
-                raise Gap(stream, entry.seq)
-        self._passed.add((stream, tip))
+        elif (stream, before) not in self._passed and not self._known.holds(stream, before):
+            raise Gap(stream, entry.seq)
+        place = (stream, Tip(entry.seq, found.written.hash))
+        self._passed.add(place)
+        return Placed(found, before, place)
+
+    def _stream(self, entry: Entry) -> Stream:
+        """One object for each stream of the frame."""
+        name = (entry.subject, entry.origin, entry.generation)
+        found = self._streams.get(name)
+        if found is None:
+            found = self._streams[name] = Stream(*name)
         return found
 
     def alone(self, item: Item) -> Received:
         """Everything but its place after the entry before it: for what was sent ahead."""
-        written = _written(item)
+        written = _written(item, self._streams)
         entry = written.entry
         if item.seal >= len(self._seals):
             raise Corrupt("item.seal", f"{entry.place} names a seal that is not in the frame.")
@@ -145,7 +192,8 @@ class Door:
             if not signed:
                 raise Corrupt("item.forged", f"{entry.place}: the seal is not {entry.origin}'s.")
             self._good.add((item.seal, entry.origin))
-        return Received(written=written, seal=seal, leaf=item.leaf, path=item.path)
+        proof = Proof(written, seal, item.leaf, item.path)
+        return Received(written=written, seal=seal, leaf=item.leaf, path=item.path, proof=proof)
 
     def _under(self, seal: int) -> Proven:
         found = self._proven.get(seal)
@@ -164,11 +212,13 @@ def _octets(text: str, stream: Stream, seq: int) -> bytes:
     return found
 
 
-def _written(item: Item) -> Written:
+def _written(item: Item, named: Container[tuple[str, str, str]]) -> Written:
+    """`named` are streams whose names were found good."""
     if len(item.data) > BODY_BYTES_MAX:
         raise Corrupt("item.too_large", f"An entry of {len(item.data)} octets; at most {BODY_BYTES_MAX}.")
     entry = entries.decode(item.data)
-    if not (SUBJECT.match(entry.subject) and NAME.match(entry.origin) and NAME.match(entry.generation)):
+    name = (entry.subject, entry.origin, entry.generation)
+    if name not in named and not (SUBJECT.match(name[0]) and NAME.match(name[1]) and NAME.match(name[2])):
         raise Corrupt("item.name", f"{entry.place!r} is not the name of a stream.")
     if entry.v != 1 or entry.hash != "sha256":
         raise Corrupt("item.version", f"{entry.place} is of a version or with a hash that this program doesn't know.")

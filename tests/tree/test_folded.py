@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from command.base.entry import Written
 from command.base.naming import bound_id
 from command.base.projection import Domain
-from command.domain import notice
+from command.domain import incident, notice
 from command.domain.incident import INCIDENT
 from command.tree.claim import Claim
 from command.tree.folded import Folded, learn
@@ -239,3 +239,42 @@ def test_a_vehicle_that_catches_up_costs_its_superior_no_folding_anew() -> None:
         node.receive(one)
     assert node.appended == len(county.own) + len(vehicle.own) - 1
     assert {key_of(one.entry) for one in node.held} == {county.key, vehicle.key}
+
+
+def test_a_run_of_notes_is_taken_and_noted_like_one_note_after_the_other() -> None:
+    county, vehicle = Teller("county"), Teller("vehicle")
+    claim = _report(county)
+    vehicle.hear(county)
+    notes = [vehicle.say("incident.noted") for _ in range(5)]
+    county.edit(claim)
+    vehicle.hear(county)
+    notes += [vehicle.say("incident.noted"), vehicle.say("incident.noted", order="x"), vehicle.say("incident.noted")]
+    for after in ((county,), (county, vehicle)):
+        (singly, chain), (at_once, _) = _after(*after), _after(*after)
+        every, start, counts = [one.entry for one in notes], 0, list[int]()
+        while start < len(every):
+            count = at_once.run(every[start:])
+            run = every[start : start + count]
+            taken = at_once.takes(run[0], chain)
+            for entry in run:
+                assert singly.takes(entry, chain) == taken
+                singly.note(entry)
+            at_once.note_run(run)
+            start, counts = start + count, [*counts, count]
+        assert vars(at_once) == vars(singly)
+        assert counts == [5, 1, 1, 1]  # the sixth had seen more, the seventh names an order
+
+
+def test_notes_at_once_leave_the_row_that_one_after_the_other_leaves() -> None:
+    county = Teller("county")
+    _report(county)
+    notes = [county.say("incident.noted") for _ in range(7)]
+    rows: list[Memory] = [Memory(), Memory()]
+    for one in rows:
+        for written in county.own[:1]:
+            domain().project(one, written)
+    for written in notes:
+        domain().project(rows[0], written)
+    incident.RUNS["incident.noted"](rows[1], notes)
+    assert rows[0].rows == rows[1].rows and len(rows[0].where(INCIDENT)) == 1
+    assert rows[0].where(INCIDENT)[0].notes == 7

@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 import server
 from command import cli
 from command.base.config import load
-from command.base.entry import By, Seal, check_seal, root_from_path
+from command.base.entry import By, Seal, Stream, check_seal, root_from_path
 from command.base.errors import Conflict, Corrupt
 from command.base.identity import load_or_make
 from command.base.schema import Party, PartyKind
@@ -29,6 +30,8 @@ from command.log.intake import RECEIVE_ENTRIES_MAX
 from command.log.store import ENTRY, STREAM
 from command.log.verify import verify
 from command.log.witness import Witness, checkpoint, read_witness
+from command.tree.item import Door, pack
+from command.tree.wire import Tip
 from tests.durability import state
 from tests.node import NODE as SELF
 from tests.node import node, world
@@ -99,6 +102,45 @@ async def test_bytes_that_are_not_what_they_say_are_refused(database_url: str, t
                 await county.log.receive([*items[:-1], spoilt], await keys(county))
             assert caught.value.code == code
         assert not await rows(county, INCIDENT)
+
+
+class _Nothing:
+    """Who holds nothing and knows one key."""
+
+    def __init__(self, key: Ed25519PublicKey) -> None:
+        self._key = key
+
+    def holds(self, stream: Stream, tip: Tip) -> bool:
+        return False
+
+    def signed(self, origin: str, seal: Seal) -> bool:
+        return check_seal(self._key, seal)
+
+
+async def test_what_a_door_has_proven_is_looked_at_again_as_soon_as_anything_of_it_is_another(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with crowd(database_url, tmp_path, "city", "county") as (city, county):
+        await _reported(city, notes=3)
+        known = await keys(county)
+        seals, packed = pack([one for one in await held(city) if one.stream.subject.startswith("incident/")])
+        door = Door(_Nothing(known[city.log.node]), seals)
+        items = [door.check(one) for one in packed]
+        assert all(one.proven for one in items)
+        for code, spoilt in _spoilt(items[-1]).items():
+            assert not spoilt.proven
+            with pytest.raises(Corrupt) as caught:
+                await county.log.receive([*items[:-1], spoilt], known)
+            assert caught.value.code == code
+        other = known | {city.log.node: known[county.log.node]}
+        with pytest.raises(Corrupt, match=r"receive\.seal"):  # what a door has proven needs the key all the same
+            await county.log.receive(items, other)
+        with pytest.raises(Conflict, match=r"receive\.unknown"):
+            await county.log.receive(items, {})
+        assert not await rows(county, INCIDENT)
+        await county.log.receive(items, known)
+        [found] = await rows(county, INCIDENT)
+        assert found.notes == 3
 
 
 async def test_who_is_not_registered_is_refused(database_url: str, tmp_path: Path) -> None:

@@ -303,7 +303,8 @@ class Folding:
         if node is not None and node.revoked is not None:
             return False
         if incident is None:
-            if entry.seq != 1 or not reports(entry) or any(other != name for other in known.lengths):
+            early = known.strangers or any(other != name for other in known.lengths)
+            if entry.seq != 1 or not reports(entry) or early:  # what came before the report may count with it
                 return False
         elif incident.contested or not known.takes(entry, _chain(incident)):
             return False

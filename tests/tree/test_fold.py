@@ -54,6 +54,19 @@ async def test_what_both_wrote_apart_gives_the_same_rows_on_both(database_url: s
     assert not state.differing(database_url, tmp_path / "county")
 
 
+async def test_a_note_that_came_before_the_report_counts_with_it(database_url: str, tmp_path: Path) -> None:
+    async with crowd(database_url, tmp_path, "city", "county", "vehicle") as (city, county, vehicle):
+        organisation = (await city.log.append(SaveOrganisation(name="县", tier=Tier.COUNTY), SELF)).id or ""
+        await carry(city, county)
+        key = (await county.log.append(report(organisation), SELF)).id or ""
+        await exchange(county, city)
+        await city.log.append(AddNote(id=key, text="市里"), SELF)
+        await carry(city, vehicle, lambda stream: stream.origin == city.log.node)
+        await carry(county, vehicle, lambda stream: stream.origin == county.log.node)
+        assert (await incident(vehicle, key)).notes == 1
+        assert await settled(vehicle, key) == await settled(city, key)
+
+
 async def test_an_order_and_its_progress_meet_whoever_hears_first(database_url: str, tmp_path: Path) -> None:
     async with crowd(database_url, tmp_path, "city", "county") as (city, county):
         _, unit, key = await _world(city, county)

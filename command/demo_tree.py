@@ -254,7 +254,8 @@ class DemoTree:
     # -- the incident
 
     async def _incident(self) -> None:
-        """The county reports, orders its vehicle out and raises the level; the vehicle accepts; the city takes note."""
+        """The county reports, orders its vehicle out, raises the level and offers the incident to the city, which takes it over
+        and gives an order of its own; the province looks on."""
         done = self._folder / "incident"
         if done.exists():
             return
@@ -265,22 +266,35 @@ class DemoTree:
             place = {"lon": post.lon, "lat": post.lat, "address": f"{post.title}化工园区"}
             report = {"category": "accident", "level": "III", "title": "化工园区厂房起火（演示）", "place": place}
             incident = (await county.post("/incidents", report))["id"]
-            units = await county.get("/organisations?limit=500")
-            seat = next(one["id"] for one in units["items"] if one["region"] == POSTS[3].region)
-            order = {
-                "incident": incident,
-                "assignee": {"kind": "organisation", "id": seat},
-                "task": "赶赴现场，建立前方指挥点",
-            }
-            await county.post("/orders", order)
-            row = await county.seen(f"/incidents/{incident}")
+            file = f"/incidents/{incident}"
+            seats = {one["region"]: one["id"] for one in (await county.get("/organisations?limit=500"))["items"]}
+
+            def order(region: str, task: str) -> dict[str, Any]:
+                return {
+                    "incident": incident,
+                    "assignee": {"kind": "organisation", "id": seats[region]},
+                    "task": task,
+                }
+
+            await county.post("/orders", order(POSTS[3].region, "赶赴现场，建立前方指挥点"))
+            row = await county.seen(file)
             level = {"version": row["incident"]["version"], "level": "II", "reason": "火势蔓延，请求市里支援"}
-            await county.post(f"/incidents/{incident}/level", level)
-            found = await vehicle.seen(f"/incidents/{incident}", lambda file: file["orders"])
+            await county.post(f"{file}/level", level)
+            found = await vehicle.seen(file, lambda file: file["orders"])
             await vehicle.post(f"/orders/{found['orders'][0]['id']}/progress", {"step": "accepted"})
-            await city.seen(f"/incidents/{incident}")
-            await city.post(f"/incidents/{incident}/notes", {"text": "市指挥中心已知悉，正在会商"})
-            await desks["province"].seen(f"/incidents/{incident}")
+
+            here = (await city.get("/nodes"))["here"]
+            row = await county.seen(file)
+            offer = {"version": row["incident"]["version"], "to": here, "reason": "超出本县处置能力，请求提级"}
+            transfer = (await county.post(f"{file}/offer", offer))["id"]
+            await city.seen(file, lambda file: any(one["kind"] == "ownership.offered" for one in file["timeline"]))
+            await city.post(
+                f"/transfers/{transfer}/answer", {"version": 1, "agree": True, "reason": "同意，由市里指挥"}
+            )
+            await city.seen(file, lambda file: file["incident"]["owner"] == here)
+            await city.post("/orders", order(POSTS[2].region, "疏散下风向五百米内人员"))
+            await county.seen(file, lambda file: len(file["orders"]) == 2)
+            await desks["province"].seen(file)
         done.touch()
 
     async def _desk(self, stack: contextlib.AsyncExitStack, name: str) -> "_Desk":

@@ -91,6 +91,7 @@ class Log:
         self._arrivals: deque[_Arrival] = deque()
         self._reopenings: list[asyncio.Future[str]] = []
         self._turns: list[asyncio.Future[None]] = []
+        self._catching_up = False
         self._connection: Connection | None = None
         self._stopping = False
         self.failed: str | None = None
@@ -206,12 +207,13 @@ class Log:
 
     @property
     def lagging(self) -> int:
-        """How many incidents wait to be folded anew: their rows don't show everything that is held."""
-        return self._folding.lagging
+        """How many incidents and rooms wait to be folded anew: their rows don't show everything that is held. One that is being
+        folded counts until that is durable."""
+        return max(self._folding.lagging, int(self._catching_up))
 
     async def caught_up(self) -> None:
         """Wait until nothing lags behind any more: folds at once what waits for the rest of its backlog."""
-        while self._folding.lagging:
+        while self.lagging:
             self._folding.hurry()
             self._wake.set()
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -283,12 +285,15 @@ class Log:
 
     async def _catch_up(self) -> None:
         """Fold what lags behind; when the database refuses, the next turn tries again."""
+        self._catching_up = True
         try:
             _, commit = await self.store.write(lambda: self._transact(self._fold_due))
         except Exception as error:  # an edge, as in `_take`
             self._folding.later(self.clock.monotonic())
             journal.exception("fold.failed", error=repr(error)[:200])
             return
+        finally:
+            self._catching_up = False
         self._publish(commit)
         self._follow()
 

@@ -208,7 +208,8 @@ class Folding:
         self._crowd = True
         taken.fresh = self._erasing.arrived(connection, taken.fresh)
         self._filled(connection, taken)
-        if taken.filled or any(written.entry.kind != NOTED for written in taken.fresh):
+        only_notes = all(written.entry.kind == NOTED for written in taken.fresh)
+        if taken.filled or not only_notes:
             self._bound.clear()
         tree_moved = False
         by_subject: dict[str, list[Written]] = {}
@@ -226,7 +227,7 @@ class Folding:
             self._delivered(fresh)
             if subject not in self._bound:
                 self._rooms.bound(subject.partition("/")[2])
-                if all(written.entry.kind == NOTED for written in taken.fresh):
+                if only_notes:
                     self._bound.add(subject)
         self._rooms.received(connection, taken.fresh, at=at)
         for written in taken.fresh:
@@ -308,10 +309,7 @@ class Folding:
                 return False
         elif incident.contested or not known.takes(entry, _chain(incident)):
             return False
-        if len(run) == 1:
-            known.note(entry)
-        else:
-            known.note_run([one.entry for one in run])
+        known.note_run([one.entry for one in run])
         self._widen(known, entry)
         rows = self._view(incident, key)
         if len(run) == 1 or not self._projecting.at_once(rows, run):
